@@ -1,0 +1,9 @@
+//! The rings: memory that two processes share without trusting each other, and streams that change carriers on it.
+//!
+//! Knows rings, not POSIX. Nothing here allocates, locks a foreign lock, panics or exits on a path that runs inside a
+//! host process. Rules: no reference points into memory the far side writes; a far index is loaded once and checked by
+//! a real branch; the own copy (family memory) is the truth; every acquire and release names its partner.
+//!
+//! * [`sync`]: the one door to atomics, fences, time stamps.
+
+pub mod sync;

@@ -5,5 +5,8 @@
 //! a real branch; the own copy (family memory) is the truth; every acquire and release names its partner.
 //!
 //! * [`sync`]: the one door to atomics, fences, time stamps.
+//! * [`ict`]: typed access to I/O Connection Table entries.
 
+#[cfg(not(loom))]
+pub mod ict;
 pub mod sync;

@@ -6,7 +6,10 @@
 //!
 //! Who may write a word is a matter of type: [`OwnWord32`] stores and loads (memory that this side writes),
 //! [`FarWord32`] only loads (memory that the far side writes; each load is one untrusted value).
-#![expect(unsafe_code, reason = "turns addresses of shared words into single atomic instructions")]
+#![expect(
+    unsafe_code,
+    reason = "turns addresses of shared words into single atomic instructions"
+)]
 
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
@@ -66,8 +69,15 @@ macro_rules! word {
             }
             /// Atomic compare and exchange.
             #[inline(always)]
-            pub fn compare_exchange(&self, current: $int, new: $int, success: Ordering, failure: Ordering) -> Result<$int, $int> {
-                self.atomic().compare_exchange(current, new, success, failure)
+            pub fn compare_exchange(
+                &self,
+                current: $int,
+                new: $int,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$int, $int> {
+                self.atomic()
+                    .compare_exchange(current, new, success, failure)
             }
             /// Atomic exclusive or; returns the value before.
             #[inline(always)]
@@ -104,7 +114,13 @@ macro_rules! word {
             }
             /// For words that several threads of this side write.
             #[inline(always)]
-            pub fn compare_exchange(&self, current: $int, new: $int, success: Ordering, failure: Ordering) -> Result<$int, $int> {
+            pub fn compare_exchange(
+                &self,
+                current: $int,
+                new: $int,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$int, $int> {
                 self.0.compare_exchange(current, new, success, failure)
             }
             /// The bare handle.

@@ -109,9 +109,18 @@ pub struct RegionLayout {
 
 /// The size classes, chosen by measurement: the first handshake, some 128 connections, all 1024 slots.
 pub const CLASSES: [RegionLayout; 3] = [
-    RegionLayout { slots: 16, region_bytes: 128 << 10 },
-    RegionLayout { slots: 128, region_bytes: 2 << 20 },
-    RegionLayout { slots: 1024, region_bytes: 8 << 20 },
+    RegionLayout {
+        slots: 16,
+        region_bytes: 128 << 10,
+    },
+    RegionLayout {
+        slots: 128,
+        region_bytes: 2 << 20,
+    },
+    RegionLayout {
+        slots: 1024,
+        region_bytes: 8 << 20,
+    },
 ];
 
 const fn lines(bytes: usize) -> usize {
@@ -122,7 +131,11 @@ impl RegionLayout {
     /// The layout of a size class, or nothing when the class does not exist.
     #[must_use]
     pub const fn of_class(class: u32) -> Option<RegionLayout> {
-        if (class as usize) < CLASSES.len() { Some(CLASSES[class as usize]) } else { None }
+        if (class as usize) < CLASSES.len() {
+            Some(CLASSES[class as usize])
+        } else {
+            None
+        }
     }
     /// Ready words per waiter.
     #[must_use]
@@ -147,7 +160,9 @@ impl RegionLayout {
     /// Offset of claim `index`.
     #[must_use]
     pub const fn claim(index: usize) -> usize {
-        header::BYTES + CONTROL_EVENTS * crate::control_event::BYTES + (index % CLAIMS) * claim::BYTES
+        header::BYTES
+            + CONTROL_EVENTS * crate::control_event::BYTES
+            + (index % CLAIMS) * claim::BYTES
     }
     /// Offset of answer `index`.
     #[must_use]
@@ -163,7 +178,9 @@ impl RegionLayout {
     /// Offset of far waiter `index`.
     #[must_use]
     pub const fn far_waiter(&self, index: usize) -> usize {
-        Self::OWN_WAITERS + WAITERS * self.own_waiter_bytes() + (index % WAITERS) * self.far_waiter_bytes()
+        Self::OWN_WAITERS
+            + WAITERS * self.own_waiter_bytes()
+            + (index % WAITERS) * self.far_waiter_bytes()
     }
     const fn entries(&self) -> usize {
         Self::OWN_WAITERS + WAITERS * (self.own_waiter_bytes() + self.far_waiter_bytes())
@@ -171,7 +188,11 @@ impl RegionLayout {
     /// Offset of the entry of `slot`, or nothing when the slot does not exist.
     #[must_use]
     pub const fn entry(&self, slot: u32) -> Option<usize> {
-        if slot < self.slots { Some(self.entries() + slot as usize * ENTRY_BYTES) } else { None }
+        if slot < self.slots {
+            Some(self.entries() + slot as usize * ENTRY_BYTES)
+        } else {
+            None
+        }
     }
     /// Offset of the pool.
     #[must_use]

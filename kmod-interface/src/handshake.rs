@@ -43,8 +43,12 @@ impl AddressPair {
     /// The pair that [`Self::to_bytes`] wrote.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; PAIR_BYTES]) -> AddressPair {
-        let mut pair =
-            AddressPair { connect_address: [0; 16], accept_address: [0; 16], connect_port: 0, accept_port: 0 };
+        let mut pair = AddressPair {
+            connect_address: [0; 16],
+            accept_address: [0; 16],
+            connect_port: 0,
+            accept_port: 0,
+        };
         pair.connect_address.copy_from_slice(&bytes[..16]);
         pair.accept_address.copy_from_slice(&bytes[16..32]);
         pair.connect_port = u16::from_be_bytes([bytes[32], bytes[33]]);
@@ -69,7 +73,11 @@ impl AddressPair {
         hex(&mut name[43..75], &self.accept_address);
         hex(&mut name[75..79], &self.accept_port.to_be_bytes());
         name[79] = b':';
-        name[80] = if matches!(end, End::Connecting) { b'c' } else { b's' };
+        name[80] = if matches!(end, End::Connecting) {
+            b'c'
+        } else {
+            b's'
+        };
         name
     }
 }
@@ -132,7 +140,9 @@ impl Offer {
     /// The first thing found wrong, in the order of [`OfferError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Offer, OfferError> {
         let bytes: &[u8; OFFER_BYTES] = bytes.try_into().map_err(|_| OfferError::Length)?;
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         if word(0) != MAGIC {
             return Err(OfferError::Magic);
@@ -152,7 +162,10 @@ impl Offer {
         let Some(layout) = crate::channel_layout::RegionLayout::of_class(offer.class) else {
             return Err(OfferError::Range);
         };
-        if offer.slot >= layout.slots || offer.generation == 0 || offer.knock_value >> crate::limits::KNOCK_BITS != 0 {
+        if offer.slot >= layout.slots
+            || offer.generation == 0
+            || offer.knock_value >> crate::limits::KNOCK_BITS != 0
+        {
             return Err(OfferError::Range);
         }
         Ok(offer)
@@ -199,7 +212,10 @@ mod tests {
             accept_port: 6379,
         };
         let name = pair.name(End::Connecting);
-        assert_eq!(&name[..], b"axio1:00000000000000000000ffff7f0000019c40-00000000000000000000ffff7f00000118eb:c");
+        assert_eq!(
+            &name[..],
+            b"axio1:00000000000000000000ffff7f0000019c40-00000000000000000000ffff7f00000118eb:c"
+        );
         assert_eq!(pair.name(End::Accepting)[..80], name[..80]);
         assert_eq!(AddressPair::from_bytes(&pair.to_bytes()), pair);
     }

@@ -85,7 +85,13 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
             assert_eq!(Reason::from_code(index as u32), Some(*reason));
-            assert!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count() == 1);
+            assert!(
+                Reason::ALL
+                    .iter()
+                    .filter(|other| other.name() == reason.name())
+                    .count()
+                    == 1
+            );
         }
         assert_eq!(Reason::from_code(Reason::ALL.len() as u32), None);
     }

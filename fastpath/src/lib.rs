@@ -6,7 +6,9 @@
 //!
 //! * [`sync`]: the one door to atomics, fences, time stamps.
 //! * [`ict`]: typed access to I/O Connection Table entries.
+//! * [`kernel_call`]: the one door to the kernel beside rustix.
 
 #[cfg(not(loom))]
 pub mod ict;
+pub mod kernel_call;
 pub mod sync;

@@ -1,0 +1,356 @@
+//! The one door to the kernel for what `rustix` has no function for: socket options and requests by number.
+//!
+//! Inline system calls like rustix's `linux_raw` backend: they never pass through the C library, so they cannot re-enter
+//! an interposed call, they take no lock and leave `errno` alone. Errors are positive errno values.
+#![expect(unsafe_code, reason = "inline system calls")]
+
+use core::ffi::c_int;
+
+/// A positive errno value.
+pub type Errno = i32;
+
+/// System call numbers used here.
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub const IOCTL: usize = 16;
+    pub const GETSOCKOPT: usize = 55;
+    pub const SETSOCKOPT: usize = 54;
+    pub const SENDTO: usize = 44;
+    pub const RECVFROM: usize = 45;
+    pub const FCNTL: usize = 72;
+    pub const CONNECT: usize = 42;
+    pub const PPOLL: usize = 271;
+    pub const GETTID: usize = 186;
+    pub const KILL: usize = 62;
+    pub const TGKILL: usize = 234;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const GETPID: usize = 39;
+}
+/// System call numbers used here.
+#[cfg(target_arch = "aarch64")]
+mod number {
+    pub const IOCTL: usize = 29;
+    pub const GETSOCKOPT: usize = 209;
+    pub const SETSOCKOPT: usize = 208;
+    pub const SENDTO: usize = 206;
+    pub const RECVFROM: usize = 207;
+    pub const FCNTL: usize = 25;
+    pub const CONNECT: usize = 203;
+    pub const PPOLL: usize = 73;
+    pub const GETTID: usize = 178;
+    pub const KILL: usize = 129;
+    pub const TGKILL: usize = 131;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const GETPID: usize = 172;
+}
+
+/// One system call; the kernel's own return value, errors as negative errno.
+///
+/// # Safety
+/// The arguments are what the kernel expects for `number`; pointers are valid for what the call reads or writes.
+#[inline(always)]
+pub unsafe fn system_call(number: usize, arguments: [usize; 6]) -> isize {
+    let result: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller vouches for the arguments; the clobbers are those of the SYSCALL instruction.
+    unsafe {
+        core::arch::asm!("syscall", inlateout("rax") number as isize => result,
+            in("rdi") arguments[0], in("rsi") arguments[1], in("rdx") arguments[2],
+            in("r10") arguments[3], in("r8") arguments[4], in("r9") arguments[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the caller vouches for the arguments.
+    unsafe {
+        core::arch::asm!("svc 0", in("x8") number, inlateout("x0") arguments[0] as isize => result,
+            in("x1") arguments[1], in("x2") arguments[2], in("x3") arguments[3],
+            in("x4") arguments[4], in("x5") arguments[5], options(nostack));
+    }
+    result
+}
+
+#[inline(always)]
+fn checked(result: isize) -> Result<usize, Errno> {
+    if result < 0 {
+        Err(-result as Errno)
+    } else {
+        Ok(result as usize)
+    }
+}
+
+/// getsockopt(2) of a plain value; the length the kernel returned must be at least the value's.
+pub fn socket_option<T: Copy + Default>(
+    descriptor: c_int,
+    level: c_int,
+    name: c_int,
+) -> Result<T, Errno> {
+    let mut value = T::default();
+    let mut length: u32 = size_of::<T>() as u32;
+    // SAFETY: value and length are local and of the stated size.
+    let result = unsafe {
+        system_call(
+            number::GETSOCKOPT,
+            [
+                descriptor as usize,
+                level as usize,
+                name as usize,
+                &raw mut value as usize,
+                &raw mut length as usize,
+                0,
+            ],
+        )
+    };
+    checked(result).map(|_| value)
+}
+
+/// getsockopt(2) into a buffer; returns the length the kernel wrote.
+pub fn socket_option_bytes(
+    descriptor: c_int,
+    level: c_int,
+    name: c_int,
+    buffer: &mut [u8],
+) -> Result<usize, Errno> {
+    let mut length: u32 = buffer.len().min(65535) as u32;
+    // SAFETY: the buffer is writable for its length.
+    let result = unsafe {
+        system_call(
+            number::GETSOCKOPT,
+            [
+                descriptor as usize,
+                level as usize,
+                name as usize,
+                buffer.as_mut_ptr() as usize,
+                &raw mut length as usize,
+                0,
+            ],
+        )
+    };
+    checked(result).map(|_| length as usize)
+}
+
+/// setsockopt(2) of a plain value.
+pub fn set_socket_option<T: Copy>(
+    descriptor: c_int,
+    level: c_int,
+    name: c_int,
+    value: T,
+) -> Result<(), Errno> {
+    // SAFETY: value is local and of the stated size.
+    let result = unsafe {
+        system_call(
+            number::SETSOCKOPT,
+            [
+                descriptor as usize,
+                level as usize,
+                name as usize,
+                &raw const value as usize,
+                size_of::<T>(),
+                0,
+            ],
+        )
+    };
+    checked(result).map(|_| ())
+}
+
+/// ioctl(2) that writes one int: FIONREAD, SIOCOUTQ, SIOCOUTQNSD.
+pub fn request_int(descriptor: c_int, request: usize) -> Result<i32, Errno> {
+    let mut value: i32 = 0;
+    // SAFETY: value is local; the requests named write one int.
+    let result = unsafe {
+        system_call(
+            number::IOCTL,
+            [
+                descriptor as usize,
+                request,
+                &raw mut value as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    checked(result).map(|_| value)
+}
+
+/// fcntl(2) with an integer argument.
+pub fn file_control(descriptor: c_int, command: c_int, argument: usize) -> Result<usize, Errno> {
+    // SAFETY: callers use commands whose argument is an integer.
+    checked(unsafe {
+        system_call(
+            number::FCNTL,
+            [descriptor as usize, command as usize, argument, 0, 0, 0],
+        )
+    })
+}
+
+/// send(2) from raw memory.
+///
+/// # Safety
+/// `source` is readable for `bytes`, or the kernel may answer EFAULT.
+pub unsafe fn send(
+    descriptor: c_int,
+    source: *const u8,
+    bytes: usize,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: promised by the caller.
+    checked(unsafe {
+        system_call(
+            number::SENDTO,
+            [
+                descriptor as usize,
+                source as usize,
+                bytes,
+                flags as usize,
+                0,
+                0,
+            ],
+        )
+    })
+}
+
+/// recv(2) into raw memory.
+///
+/// # Safety
+/// `target` is writable for `bytes`, or the kernel may answer EFAULT.
+pub unsafe fn receive(
+    descriptor: c_int,
+    target: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: promised by the caller.
+    checked(unsafe {
+        system_call(
+            number::RECVFROM,
+            [
+                descriptor as usize,
+                target as usize,
+                bytes,
+                flags as usize,
+                0,
+                0,
+            ],
+        )
+    })
+}
+
+/// Resets a TCP connection: connect(2) to AF_UNSPEC sends RST and drops both queues.
+pub fn reset_connection(descriptor: c_int) {
+    let address: [u16; 8] = [0; 8];
+    // SAFETY: sixteen readable bytes, family AF_UNSPEC.
+    unsafe {
+        system_call(
+            number::CONNECT,
+            [
+                descriptor as usize,
+                &raw const address as usize,
+                16,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+}
+
+/// One entry of poll(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PollEntry {
+    /// Descriptor.
+    pub descriptor: c_int,
+    /// Events asked for.
+    pub events: i16,
+    /// Events that hold.
+    pub returned: i16,
+}
+
+/// poll(2) of one descriptor for a number of milliseconds; the events that hold (0 on time-out or signal).
+pub fn poll_one(descriptor: c_int, events: i16, timeout_ms: u64) -> i16 {
+    let mut entry = PollEntry {
+        descriptor,
+        events,
+        returned: 0,
+    };
+    let timeout: [i64; 2] = [
+        (timeout_ms / 1000) as i64,
+        (timeout_ms % 1000 * 1_000_000) as i64,
+    ];
+    // SAFETY: one local entry, a local time-out, no signal mask.
+    let result = unsafe {
+        system_call(
+            number::PPOLL,
+            [
+                &raw mut entry as usize,
+                1,
+                &raw const timeout as usize,
+                0,
+                8,
+                0,
+            ],
+        )
+    };
+    if result > 0 { entry.returned } else { 0 }
+}
+
+/// Kernel id of the calling thread.
+#[must_use]
+pub fn thread_id() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { system_call(number::GETTID, [0; 6]) as u32 }
+}
+
+/// Id of the calling process, from the kernel: right in fork and vfork children alike.
+#[must_use]
+pub fn process_id() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { system_call(number::GETPID, [0; 6]) as u32 }
+}
+
+/// True when a process of this id exists.
+#[must_use]
+pub fn process_exists(process: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    let result = unsafe { system_call(number::KILL, [process as usize, 0, 0, 0, 0, 0]) };
+    result != -3 // ESRCH
+}
+
+/// Sends a signal to one thread of this process (SIGPIPE is the sender's own).
+pub fn signal_this_thread(signal: c_int) {
+    // SAFETY: plain numbers.
+    unsafe {
+        system_call(
+            number::TGKILL,
+            [
+                process_id() as usize,
+                thread_id() as usize,
+                signal as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+}
+
+/// Sets the thread's signal mask; returns the mask before.
+pub fn set_signal_mask(mask: u64) -> u64 {
+    const SIG_SETMASK: usize = 2;
+    let mut before: u64 = 0;
+    // SAFETY: two local masks of eight bytes.
+    unsafe {
+        system_call(
+            number::RT_SIGPROCMASK,
+            [
+                SIG_SETMASK,
+                &raw const mask as usize,
+                &raw mut before as usize,
+                8,
+                0,
+                0,
+            ],
+        )
+    };
+    before
+}

@@ -18,15 +18,42 @@ pub struct Acceleration {
     pub reason: u32,
 }
 
+/// What [`Status::version`] says.
+pub const STATUS_VERSION: u32 = 1;
+
+/// Values of [`Status::path`]: what carries the bytes.
+pub mod path {
+    /// Both directions are in the kernel.
+    pub const KERNEL: u32 = 0;
+    /// At least one direction is on a ring in shared memory.
+    pub const SHARED_MEMORY: u32 = 1;
+}
+
+/// Values of [`Status::state`]: how far a socket has come.
+pub mod state {
+    /// Nothing has happened that concerns Axio.
+    pub const UNMANAGED: u32 = 0;
+    /// Exchanges are counted, as evidence for an upgrade.
+    pub const WATCHING: u32 = 1;
+    /// The two processes are proving who they are.
+    pub const NEGOTIATING: u32 = 2;
+    /// Ring memory is agreed on, both directions are still in the kernel.
+    pub const BOUND: u32 = 3;
+    /// At least one direction is on the ring.
+    pub const ACCELERATED: u32 = 4;
+    /// Was accelerated, is back in the kernel.
+    pub const RETREATED: u32 = 5;
+}
+
 /// `struct axio_status`: what `axio stat` shows of one socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Version of this structure, 1.
+    /// [`STATUS_VERSION`].
     pub version: u32,
-    /// 0 kernel, 1 shared memory.
+    /// One of [`path`].
     pub path: u32,
-    /// 0 unmanaged, 1 watching, 2 negotiating, 3 bound, 4 accelerated (a direction is on the ring), 5 retreated.
+    /// One of [`state`].
     pub state: u32,
     /// Reason code, see `reason`.
     pub reason: u32,

@@ -7,8 +7,21 @@
 //! * [`sync`]: the one door to atomics, fences, time stamps.
 //! * [`ict`]: typed access to I/O Connection Table entries.
 //! * [`kernel_call`]: the one door to the kernel beside rustix.
+//! * [`error`]: who is to blame.
+//! * [`ring`]: the byte ring of one direction, its producer and its consumer.
+//! * [`lock`], [`backoff`]: locks that outlive their owner, and patience.
+//! * [`bell`]: epochs, who rings, what was rung.
+//! * [`ready`]: which of many connections changed.
+//! * [`fault`]: deliberate bugs for the model tests.
 
+pub mod backoff;
+pub mod bell;
+pub mod error;
+pub mod fault;
 #[cfg(not(loom))]
 pub mod ict;
 pub mod kernel_call;
+pub mod lock;
+pub mod ready;
+pub mod ring;
 pub mod sync;

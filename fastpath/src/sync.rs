@@ -14,7 +14,12 @@
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+pub use loom::{
+    cell::UnsafeCell as ModelCell,
+    sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use crate::fault::{Fault, sound};
 
 macro_rules! word {
     ($word:ident $own:ident $far:ident $atomic:ident $int:ident) => {
@@ -108,6 +113,9 @@ macro_rules! word {
             /// Publishes a value with a full fence behind it.
             #[inline(always)]
             pub fn publish_and_fence(&self, value: $int) {
+                if !sound(Fault::PublishWithoutFence) {
+                    return self.0.store(value, Ordering::Release);
+                }
                 self.0.swap(value, Ordering::SeqCst);
                 #[cfg(any(loom, not(target_arch = "x86_64")))]
                 fence(Ordering::SeqCst);
@@ -171,6 +179,41 @@ pub fn spin_pause() {
     core::hint::spin_loop();
     #[cfg(loom)]
     loom::thread::yield_now();
+}
+
+/// The fence between a step that may have ended with a locked instruction and a later load.
+///
+/// On x86 it costs nothing: either the locked instruction ran and was the full fence, or the step only loaded, and x86
+/// keeps loads in order. Elsewhere, and in the model, it is a full fence.
+#[inline(always)]
+pub fn fence_after_toggle() {
+    #[cfg(any(loom, not(target_arch = "x86_64")))]
+    fence(Ordering::SeqCst);
+}
+
+/// Lets another thread of this machine run; a raw system call, never our own hook.
+pub fn yield_to_others() {
+    #[cfg(not(loom))]
+    rustix::thread::sched_yield();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// Sleeps for less than a second; a raw system call that ends early when a signal arrives.
+pub fn nap_ns(nap_ns: u32) {
+    #[cfg(not(loom))]
+    {
+        let request = rustix::thread::Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(nap_ns.min(999_999_999)),
+        };
+        let _ = rustix::thread::nanosleep(&request);
+    }
+    #[cfg(loom)]
+    {
+        let _ = nap_ns;
+        loom::thread::yield_now();
+    }
 }
 
 /// Time stamp counter: a monotonic count, the same on all CPUs, comparable between processes of one host.

@@ -12,6 +12,7 @@
 //! * [`lock`], [`backoff`]: locks that outlive their owner, and patience.
 //! * [`bell`]: epochs, who rings, what was rung.
 //! * [`ready`]: which of many connections changed.
+//! * [`wait`]: look, spin, arm, look, sleep: one policy.
 //! * [`fault`]: deliberate bugs for the model tests.
 
 pub mod backoff;
@@ -25,3 +26,5 @@ pub mod lock;
 pub mod ready;
 pub mod ring;
 pub mod sync;
+#[cfg(not(loom))]
+pub mod wait;

@@ -7,15 +7,15 @@
 
 /// Size of a record.
 pub const BYTES: usize = 32;
-/// Offset of the kind.
+/// u32: [`Kind`].
 pub const KIND: usize = 0;
-/// Offset of the slot.
+/// u32: the slot.
 pub const SLOT: usize = 4;
-/// Offset of the slot's generation.
+/// u32: the slot's generation.
 pub const GENERATION: usize = 8;
-/// Offset of the cause, a [`crate::reason::Reason`] code.
+/// u32: cause, a [`crate::reason::Reason`] code.
 pub const CAUSE: usize = 12;
-/// Offset of the time stamp.
+/// u64: time stamp counter when it was written.
 pub const STAMP: usize = 16;
 
 /// What a record says.

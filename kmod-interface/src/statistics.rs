@@ -27,9 +27,9 @@ pub const PAGE_BYTES: usize = ROWS_OFFSET + ROWS * ROW_BYTES;
 
 /// Byte offsets of the header.
 pub mod header {
-    /// u32
+    /// u32: [`super::MAGIC`].
     pub const MAGIC: usize = 0;
-    /// u32
+    /// u32: [`super::VERSION`].
     pub const VERSION: usize = 4;
     /// u32: process id in its own pid namespace.
     pub const PROCESS: usize = 8;
@@ -57,29 +57,29 @@ pub mod row {
     pub const ROLE: usize = 20;
     /// 36 bytes: the address pair, connecting side first.
     pub const PAIR: usize = 24;
-    /// u64 each.
+    /// u64: bytes received through the kernel.
     pub const KERNEL_BYTES_IN: usize = 64;
-    /// Bytes sent through the kernel.
+    /// u64: bytes sent through the kernel.
     pub const KERNEL_BYTES_OUT: usize = 72;
-    /// Bytes received through the ring.
+    /// u64: bytes received through the ring.
     pub const RING_BYTES_IN: usize = 80;
-    /// Bytes sent through the ring.
+    /// u64: bytes sent through the ring.
     pub const RING_BYTES_OUT: usize = 88;
-    /// Receive calls served by the kernel.
+    /// u64: receive calls served by the kernel.
     pub const KERNEL_CALLS_IN: usize = 96;
-    /// Send calls served by the kernel.
+    /// u64: send calls served by the kernel.
     pub const KERNEL_CALLS_OUT: usize = 104;
-    /// Receive calls served by the ring.
+    /// u64: receive calls served by the ring.
     pub const RING_CALLS_IN: usize = 112;
-    /// Send calls served by the ring.
+    /// u64: send calls served by the ring.
     pub const RING_CALLS_OUT: usize = 120;
-    /// u32: upgrades, retreats of the sending direction; upgrades, retreats of the receiving direction.
+    /// u32: upgrades of the sending direction.
     pub const UPGRADES_OUT: usize = 128;
-    /// u32
+    /// u32: retreats of the sending direction.
     pub const RETREATS_OUT: usize = 132;
-    /// u32
+    /// u32: upgrades of the receiving direction.
     pub const UPGRADES_IN: usize = 136;
-    /// u32
+    /// u32: retreats of the receiving direction.
     pub const RETREATS_IN: usize = 140;
 }
 

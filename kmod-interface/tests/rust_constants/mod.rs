@@ -1,11 +1,7 @@
 //! Every public constant of this crate by name and value, for the tests that hold C headers and PROTOCOL.md to them.
 //!
-//! A list written by hand would fall behind; so the names are also read from the sources, and one that is missing
-//! below fails the test that uses this module.
+//! A list written by hand would fall behind; so the names are also read from the sources, for a test that compares.
 
-use kmod_interface::reason::{Reason, ReasonClass};
-use kmod_interface::statistics::Counter;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A constant as Rust, C and PROTOCOL.md know it.
@@ -81,14 +77,10 @@ constants! {
         RETREATS_IN;
 }
 
-/// Constants that are not integers, and so are compared in their own way: tables of classes, reasons, counters.
-const NOT_INTEGERS: [&str; 3] = ["channel_layout::CLASSES", "reason::ALL", "statistics::ALL"];
-
-/// Fails when a source file has a public constant that [`all`] has not.
-pub fn assert_none_is_missing() {
-    let listed: BTreeSet<&str> = all().iter().map(|constant| constant.rust_name).collect();
+/// Module, name and doc comment of every `pub const` item in the sources of this crate.
+pub fn in_sources() -> Vec<(String, String, String)> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut seen = 0;
+    let mut list = Vec::new();
     for file in std::fs::read_dir(sources).expect("the sources of this crate") {
         let file = file.expect("a source file").path();
         let module = file
@@ -97,34 +89,30 @@ pub fn assert_none_is_missing() {
             .to_string_lossy()
             .into_owned();
         let text = std::fs::read_to_string(&file).expect("a readable source file");
-        for name in public_constants(&module, &text) {
-            seen += 1;
-            assert!(
-                listed.contains(name.as_str()) || NOT_INTEGERS.contains(&name.as_str()),
-                "{name} is in the sources but not in tests/rust_constants/mod.rs"
-            );
-        }
+        list_constants(&module, &text, &mut list);
     }
-    assert_eq!(
-        seen,
-        listed.len() + NOT_INTEGERS.len(),
-        "names seen in the sources"
-    );
+    list
 }
 
-/// Names of the `pub const` items in a source text, nested `pub mod`s included. Relies on rustfmt's layout.
-fn public_constants(file_module: &str, text: &str) -> Vec<String> {
+/// Appends what is in one source text, nested `pub mod`s included. Relies on rustfmt's layout.
+fn list_constants(file_module: &str, text: &str, list: &mut Vec<(String, String, String)>) {
     let mut modules = vec![file_module];
-    let mut names = Vec::new();
+    let mut doc = String::new();
     for line in text.lines() {
         let indent = (line.len() - line.trim_start().len()) / 4;
         let line = line.trim_start();
+        if let Some(sentence) = line.strip_prefix("///") {
+            doc += sentence.trim();
+            doc.push(' ');
+            continue;
+        }
         if line.starts_with('}') && indent + 1 < modules.len() {
             modules.truncate(indent + 1);
-        } else if let Some(rest) = line.strip_prefix("pub mod ") {
-            if let Some(module) = rest.strip_suffix(" {") {
-                modules.push(module);
-            }
+        } else if let Some(module) = line
+            .strip_prefix("pub mod ")
+            .and_then(|rest| rest.strip_suffix(" {"))
+        {
+            modules.push(module);
         } else if let Some((name, _)) = line
             .strip_prefix("pub const ")
             .and_then(|rest| rest.split_once(':'))
@@ -132,30 +120,10 @@ fn public_constants(file_module: &str, text: &str) -> Vec<String> {
                 letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_'
             })
         {
-            names.push(format!("{}::{name}", modules.join("::")));
+            list.push((modules.join("::"), name.to_owned(), doc.clone()));
         }
+        doc.clear();
     }
-    names
-}
-
-/// C name of a reason: `AXIO_REASON_NOT_YET`.
-pub fn reason_c_name(reason: Reason) -> String {
-    format!("AXIO_REASON_{}", reason.name().to_uppercase())
-}
-
-/// C name of a reason's class.
-pub fn reason_class_c_name(class: ReasonClass) -> &'static str {
-    match class {
-        ReasonClass::None => "AXIO_REASON_CLASS_NONE",
-        ReasonClass::Asked => "AXIO_REASON_CLASS_ASKED",
-        ReasonClass::Policy => "AXIO_REASON_CLASS_POLICY",
-        ReasonClass::Failed => "AXIO_REASON_CLASS_FAILED",
-    }
-}
-
-/// C name of a counter: `AXIO_COUNTER_UPGRADES`.
-pub fn counter_c_name(counter: Counter) -> String {
-    format!("AXIO_COUNTER_{}", counter.name().to_uppercase())
 }
 
 /// Where each field of a message lies, found by encoding it once with the field all ones and once all zeros: the

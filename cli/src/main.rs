@@ -1,2 +1,16 @@
-//! (to come)
-fn main() {}
+//! The `axio` command: starts programs on the fast path, shows what became of their sockets, and measures.
+//!
+//! It is an ordinary program that talks to the library only through what any user could: environment variables, the
+//! statistics pages under `/proc`, and the report file. It links none of the library's code but the option parser and
+//! the layout of the pages.
+//!
+//! * [`entry`]: the first function, and what an exit status means.
+//! * [`arguments`]: the command line.
+//! * [`run`]: `axio run`: one program with the library loaded, after a look at whether that can work.
+//! * [`table`]: how tables look on a terminal and in a pipe.
+#![cfg_attr(not(test), no_main)]
+
+mod arguments;
+mod entry;
+mod run;
+mod table;

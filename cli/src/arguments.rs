@@ -1,0 +1,27 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(
+    name = "axio",
+    version,
+    about = "Sockets between processes of one host, without the kernel in between",
+    after_help = "Examples:\n  \
+        axio run -- redis-server --port 6379            a server on the fast path\n  \
+        axio run -- redis-benchmark -t get              and a client; both ends need Axio\n\n\
+        Each command explains itself: axio run --help"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a program with Axio loaded
+    Run(crate::run::RunArguments),
+}

@@ -25,6 +25,7 @@ mod number {
     pub const TGKILL: usize = 234;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const GETPID: usize = 39;
+    pub const PRLIMIT: usize = 302;
 }
 /// System call numbers used here.
 #[cfg(target_arch = "aarch64")]
@@ -42,6 +43,7 @@ mod number {
     pub const TGKILL: usize = 131;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const GETPID: usize = 172;
+    pub const PRLIMIT: usize = 261;
 }
 
 /// One system call; the kernel's own return value, errors as negative errno.
@@ -292,6 +294,19 @@ pub fn poll_one(descriptor: c_int, events: i16, timeout_ms: u64) -> i16 {
         )
     };
     if result > 0 { entry.returned } else { 0 }
+}
+
+/// Soft limit of a resource, getrlimit(2); no limit reads as the largest number.
+pub fn resource_limit(resource: usize) -> Result<u64, Errno> {
+    let mut limits: [u64; 2] = [0; 2];
+    // SAFETY: process 0 is this one, nothing is set, two local words are written.
+    let result = unsafe {
+        system_call(
+            number::PRLIMIT,
+            [0, resource, 0, &raw mut limits as usize, 0, 0],
+        )
+    };
+    checked(result).map(|_| limits[0])
 }
 
 /// Kernel id of the calling thread.

@@ -13,16 +13,22 @@
 //! * [`bell`]: epochs, who rings, what was rung.
 //! * [`ready`]: which of many connections changed.
 //! * [`wait`]: look, spin, arm, look, sleep: one policy.
+//! * [`memory`]: regions with one writer, sealed; bytes another process may change.
+//! * [`channel`]: two regions, their slots, ring space and claims; the channels of this process.
 //! * [`fault`]: deliberate bugs for the model tests.
 
 pub mod backoff;
 pub mod bell;
+#[cfg(not(loom))]
+pub mod channel;
 pub mod error;
 pub mod fault;
 #[cfg(not(loom))]
 pub mod ict;
 pub mod kernel_call;
 pub mod lock;
+#[cfg(not(loom))]
+pub mod memory;
 pub mod ready;
 pub mod ring;
 pub mod sync;

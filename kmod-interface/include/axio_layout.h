@@ -73,6 +73,8 @@
 #define AXIO_HEADER_CLAIM_COUNTER  36
 #define AXIO_HEADER_ANSWER_COUNTER 40  /* u32: counts up with every answer written here */
 #define AXIO_HEADER_CONTROL_TAIL   44  /* u32: control events ever written here */
+/* u32: 1 once the home of this side has left the channel: it reads no claims and answers none any more */
+#define AXIO_HEADER_GONE           48
 #define AXIO_HEADER_BYTES          256 /* Size of the header */
 
 /* ---- Region: claims (connecting side) and answers (accepting side) ---------------------------------------------- */

@@ -37,6 +37,8 @@ pub mod header {
     pub const ANSWER_COUNTER: usize = 40;
     /// u32: control events ever written here.
     pub const CONTROL_TAIL: usize = 44;
+    /// u32: 1 once the home of this side has left the channel: it reads no claims and answers none any more.
+    pub const GONE: usize = 48;
     /// Size of the header.
     pub const BYTES: usize = 256;
 }

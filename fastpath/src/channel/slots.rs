@@ -1,0 +1,245 @@
+//! Life of a slot (CHANNEL.md).
+//!
+//! ```text
+//!            S, the accepting side                          C, the connecting side
+//!   free     generation g, C echoed g                       generation g
+//!   bound    hands out (slot, g) by offer or answer         bound by the same
+//!   left     writes leaving(g), when both directions are    writes leaving(g), likewise
+//!            on the kernel and passed
+//!   free     both left: zeroes its half, generation g+1     sees g+1: zeroes its half, echoes g+1
+//! ```
+//!
+//! L1. The words of an entry are copies; who holds what is decided from family memory (C2 of the channel).
+//! L2. A slot is handed out only when the far side's generation equals ours, so that its half is zeroed, too.
+//! L3. Generation 0 was never bound; both halves of such a slot are zero, and its first binding is generation 1.
+//! L4. Any relative may write `leaving`; zeroing and handing out is the home's (C3).
+//!
+//! A far side that lies here (leaves what it still uses, echoes what it did not zero) finds its own next connection
+//! with odd words in it, which the stream code checks like any others.
+
+use super::{Channel, Role};
+use crate::sync::{AtomicU32, Ordering};
+use kmod_interface::ict::{ENTRY_BYTES, offset};
+
+/// One slot in family memory.
+#[repr(C)]
+pub(super) struct SlotTruth {
+    generation: AtomicU32,
+    phase: AtomicU32,
+}
+
+const FREE: u32 = 0;
+const BOUND: u32 = 1;
+const LEFT: u32 = 2;
+const SWEEPING: u32 = 3;
+
+/// The generation after this one; 0 is skipped when the count comes around.
+const fn next_generation(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
+
+impl Channel {
+    /// S, home: a slot for a new connection, and its generation. Sweeps first.
+    #[must_use]
+    pub fn allocate_slot(&self) -> Option<(u32, u32)> {
+        let parts = self.parts.get()?;
+        if parts.role != Role::Accepting || !self.is_home() {
+            return None;
+        }
+        self.slot_sweep();
+        // The lowest free one, so that few entries are in use and those are warm.
+        (0..parts.own.layout().slots)
+            .find_map(|slot| self.try_slot(slot).map(|generation| (slot, generation)))
+    }
+
+    fn try_slot(&self, slot: u32) -> Option<u32> {
+        let truth = self.parts.get()?.truth.slot(slot)?;
+        if truth.phase.load(Ordering::Relaxed) != FREE {
+            return None;
+        }
+        // Acquire, partner: the release in C's sweep: its half is zero (L2).
+        let far_generation = self.far_entry(slot)?.generation().load(Ordering::Acquire);
+        let generation = truth.generation.load(Ordering::Relaxed);
+        // L3; generation 1 may have been cancelled before C heard of it.
+        let echoed = far_generation == generation || (generation <= 1 && far_generation == 0);
+        let won = echoed
+            && truth
+                .phase
+                .compare_exchange(FREE, BOUND, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        if !won {
+            return None;
+        }
+        let generation = generation.max(1);
+        truth.generation.store(generation, Ordering::Relaxed);
+        Some(generation)
+    }
+
+    /// S, home: takes back a slot that was handed out but never bound: C was not told, or was told that it is refused.
+    pub fn cancel_slot(&self, slot: u32, generation: u32) {
+        if let Some(truth) = self.slot_truth(slot, generation) {
+            let _ = truth
+                .phase
+                .compare_exchange(BOUND, FREE, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    fn slot_truth(&self, slot: u32, generation: u32) -> Option<&SlotTruth> {
+        let truth = self.parts.get()?.truth.slot(slot)?;
+        (truth.generation.load(Ordering::Relaxed) == generation).then_some(truth)
+    }
+
+    /// Home: writes who the connection of a slot is into this side's half. S for a slot it allocated; C for one that S
+    /// named, which is refused when it is not free here or its generation is not the one that comes next.
+    #[must_use]
+    pub fn bind_slot(&self, slot: u32, generation: u32, cookie: u64, process: u32) -> bool {
+        let (Some(parts), Some(own)) = (self.parts.get(), self.own_entry(slot)) else {
+            return false;
+        };
+        let Some(truth) = parts.truth.slot(slot) else {
+            return false;
+        };
+        if !self.is_home() {
+            return false;
+        }
+        let known = truth.generation.load(Ordering::Relaxed);
+        match parts.role {
+            Role::Accepting => {
+                if known != generation || truth.phase.load(Ordering::Relaxed) != BOUND {
+                    return false;
+                }
+            }
+            Role::Connecting => {
+                if generation == 0 || known.max(1) != generation {
+                    return false;
+                }
+                let taken = truth
+                    .phase
+                    .compare_exchange(FREE, BOUND, Ordering::Acquire, Ordering::Relaxed)
+                    .is_err();
+                if taken {
+                    return false;
+                }
+                truth.generation.store(generation, Ordering::Relaxed);
+            }
+        }
+        own.cookie().store(cookie, Ordering::Relaxed);
+        own.owner_process().store(process, Ordering::Relaxed);
+        own.state().store(1, Ordering::Relaxed);
+        // Release, partner: the far side's acquire of the generation before it reads who this is.
+        own.generation().store(generation, Ordering::Release);
+        true
+    }
+
+    /// Any relative: this side is done with the slot, in both directions. Idempotent.
+    pub fn slot_leave(&self, slot: u32, generation: u32) {
+        let (Some(parts), Some(own)) = (self.parts.get(), self.own_entry(slot)) else {
+            return;
+        };
+        let Some(truth) = self.slot_truth(slot, generation) else {
+            return;
+        };
+        let left = truth
+            .phase
+            .compare_exchange(BOUND, LEFT, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if left {
+            // Counted before it is written: a sweep that finds the word also finds the count.
+            parts.truth.block().left.fetch_add(1, Ordering::Relaxed);
+            // Release, partner: the acquire in S's sweep: nothing of this connection is written here any more. (In S
+            // another thread may sweep in between; a late word of an old generation tells nobody anything.)
+            own.leaving().store(generation, Ordering::Release);
+        }
+    }
+
+    /// Home: finishes slots that both sides left (S) or that S has finished (C). Called before slots are needed, and
+    /// occasionally; costs one load while nothing is left.
+    pub fn slot_sweep(&self) {
+        let Some(parts) = self.parts.get() else {
+            return;
+        };
+        let left = &parts.truth.block().left;
+        if left.load(Ordering::Relaxed) == 0 || !self.is_home() {
+            return;
+        }
+        for slot in 0..parts.own.layout().slots {
+            let Some(truth) = parts.truth.slot(slot) else {
+                return;
+            };
+            if truth.phase.load(Ordering::Acquire) == LEFT {
+                self.sweep_one(slot, truth);
+            }
+        }
+    }
+
+    fn sweep_one(&self, slot: u32, truth: &SlotTruth) {
+        let (Some(parts), Some(own), Some(far)) =
+            (self.parts.get(), self.own_entry(slot), self.far_entry(slot))
+        else {
+            return;
+        };
+        let generation = truth.generation.load(Ordering::Relaxed);
+        let next = next_generation(generation);
+        let finished = match parts.role {
+            // Acquire, partner: the release in C's `slot_leave`.
+            Role::Accepting => far.leaving().load(Ordering::Acquire) == generation,
+            // Acquire, partner: the release of the new generation below, in S.
+            Role::Connecting => far.generation().load(Ordering::Acquire) == next,
+        };
+        let mine = finished
+            && truth
+                .phase
+                .compare_exchange(LEFT, SWEEPING, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        if !mine {
+            return;
+        }
+        let Some(start) = parts.own.layout().entry(slot) else {
+            return;
+        };
+        for word in (0..ENTRY_BYTES).step_by(4) {
+            if word != offset::GENERATION {
+                parts.own.word32(start + word).store(0, Ordering::Relaxed);
+            }
+        }
+        truth.generation.store(next, Ordering::Relaxed);
+        // Release, partner: the far side's acquire of the generation, in its sweep (C) or allocation (S): zeroed first.
+        own.generation().store(next, Ordering::Release);
+        truth.phase.store(FREE, Ordering::Release);
+        parts.truth.block().left.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// C: false when every slot is held here, so that asking for one is in vain. S: the same, before a sweep.
+    #[must_use]
+    pub fn may_have_free_slot(&self) -> bool {
+        let Some(parts) = self.parts.get() else {
+            return false;
+        };
+        self.slot_sweep();
+        (0..parts.own.layout().slots).any(|slot| {
+            parts
+                .truth
+                .slot(slot)
+                .is_some_and(|truth| truth.phase.load(Ordering::Relaxed) == FREE)
+        })
+    }
+
+    /// Number of slots that are bound or on their way out, for the statistics.
+    #[must_use]
+    pub fn slots_in_use(&self) -> u32 {
+        let Some(parts) = self.parts.get() else {
+            return 0;
+        };
+        (0..parts.own.layout().slots)
+            .filter(|&slot| {
+                parts
+                    .truth
+                    .slot(slot)
+                    .is_some_and(|truth| truth.phase.load(Ordering::Relaxed) != FREE)
+            })
+            .count() as u32
+    }
+}

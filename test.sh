@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs every test of the project. The one command for "is everything all right?".
+#
+#   ./test.sh                     all stages, in order; goes on after a failed one
+#   ./test.sh STAGE...            only these
+#   ./test.sh --list              names and what they are about
+#
+# Each stage's output is in target/test-logs/STAGE.log. The last line is "N passed, N failed"; the exit status is 1 when anything failed.
+set -euo pipefail
+cd "$(dirname "$0")"
+target=${CARGO_TARGET_DIR:-$PWD/target}
+logs=$target/test-logs
+
+# A stage that has not ended by then hangs; the programs have watchdogs of their own and should have ended it before.
+hang_after=45m
+
+packages=(gcc g++ libc6-dev make procps python3 curl iproute2 redis-server redis-tools nginx-light memcached libmemcached-tools wrk socat)
+
+# name | what it shows | command
+stages=(
+    "packages|what the tests need is installed|scripts/install_packages.sh ${packages[*]}"
+    "format|rustfmt has nothing to change|cargo fmt --all --check"
+    "clippy|no lint has anything to say|cargo clippy --workspace --all-targets -- -D warnings"
+    "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
+    "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
+    "example_opt_in|the opt-in server without the library: the kernel's own answers|examples/opt_in_server/run.sh kernel"
+)
+
+usage() { sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'; }
+case ${1:-} in
+-h | --help) usage; exit 0 ;;
+--list)
+    for stage in "${stages[@]}"; do IFS='|' read -r name sentence _ <<<"$stage"; printf '%-16s %s\n' "$name" "$sentence"; done
+    exit 0 ;;
+esac
+chosen=()
+for stage in "${stages[@]}"; do
+    name=${stage%%|*}
+    if [ $# -eq 0 ] || [[ " $* " == *" $name "* ]]; then chosen+=("$stage"); fi
+done
+if [ ${#chosen[@]} -eq 0 ] || { [ $# -gt 0 ] && [ ${#chosen[@]} -ne $# ]; }; then
+    echo "test.sh: no such stage among: $*; ./test.sh --list has them" >&2
+    exit 2
+fi
+if ! command -v cargo >/dev/null; then
+    [ -x "$HOME/.cargo/bin/cargo" ] || { echo "test.sh: cargo is missing; see https://rustup.rs" >&2; exit 2; }
+    PATH=$HOME/.cargo/bin:$PATH
+fi
+
+say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+# count_results LOG STATUS: prints "passed failed". Cargo's summaries and lines "N passed, N failed" count one by one;
+# a stage without either counts as one test.
+count_results() {
+    awk -v status="$2" '
+        /^test result: / { passed += $4; failed += $6; seen = 1 }
+        /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; seen = 1 }
+        END {
+            if (!seen) { passed = (status == 0); failed = (status != 0) }
+            else if (status != 0 && failed == 0) failed = 1
+            printf "%d %d\n", passed, failed
+        }' "$1"
+}
+
+mkdir -p "$logs"
+# Something to read from that never says anything: a pause without a child process.
+exec {never}<> <(:)
+heartbeat=
+running=
+trap 'for process in $heartbeat $running; do kill "$process" 2>/dev/null || true; done' EXIT
+passed_in_all=0
+failed_in_all=0
+table=
+number=0
+for stage in "${chosen[@]}"; do
+    IFS='|' read -r name sentence command <<<"$stage"
+    number=$((number + 1))
+    log=$logs/$name.log
+    say "[$number/${#chosen[@]}] $name: $sentence"
+    started=$SECONDS
+    (
+        trap - EXIT
+        while ! read -r -t 60 -u "$never"; do
+            say "        $name: $((SECONDS - started)) s; $(tail -n 1 "$log" 2>/dev/null | cut -c 1-100)"
+        done
+    ) &
+    heartbeat=$!
+    status=0
+    timeout --kill-after=30 "$hang_after" bash -euo pipefail -c "$command" >"$log" 2>&1 </dev/null &
+    running=$!
+    wait "$running" || status=$?
+    running=
+    kill "$heartbeat" 2>/dev/null || true
+    wait "$heartbeat" 2>/dev/null || true
+    heartbeat=
+    if [ $status -eq 124 ]; then echo "test.sh: ended after $hang_after" >>"$log"; fi
+    read -r passed failed < <(count_results "$log" $status)
+    took=$((SECONDS - started))
+    passed_in_all=$((passed_in_all + passed))
+    failed_in_all=$((failed_in_all + failed))
+    if [ "$failed" -eq 0 ]; then verdict=ok; else verdict=FAILED; fi
+    table+=$(printf '%-18s %-7s %8d %8d %7d s  %s' "$name" "$verdict" "$passed" "$failed" "$took" "$log")$'\n'
+    say "        $verdict: $passed passed, $failed failed, $took s"
+    if [ "$failed" -ne 0 ]; then tail -n 30 "$log" | sed 's/^/          | /'; fi
+done
+
+printf '\n%-18s %-7s %8s %8s %9s  %s\n%s\n' stage "" passed failed time log "$table"
+echo "$passed_in_all passed, $failed_in_all failed"
+[ "$failed_in_all" -eq 0 ]

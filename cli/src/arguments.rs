@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
     about = "Sockets between processes of one host, without the kernel in between",
     after_help = "Examples:\n  \
         axio run -- redis-server --port 6379            a server on the fast path\n  \
-        axio run -- redis-benchmark -t get              and a client; both ends need Axio\n\n\
+        axio run -- redis-benchmark -t get              and a client; both ends need Axio\n  \
+        axio stat                                       what became of their sockets\n  \
+        axio why 1234 7                                 one of them explained\n\n\
         Each command explains itself: axio run --help"
 )]
 pub struct Arguments {
@@ -24,4 +26,8 @@ pub struct Arguments {
 pub enum Command {
     /// Start a program with Axio loaded
     Run(crate::run::RunArguments),
+    /// Show the sockets of running programs: path, reason, bytes by ring and by kernel
+    Stat(crate::stat::StatArguments),
+    /// Explain one socket: what happened to it, and what to do
+    Why(crate::why::WhyArguments),
 }

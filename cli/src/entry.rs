@@ -32,7 +32,13 @@ extern "C" fn main() -> std::ffi::c_int {
 }
 
 fn dispatch(arguments: Arguments) -> i32 {
-    match arguments.command {
-        Command::Run(arguments) => crate::run::run(&arguments),
-    }
+    let (name, result) = match arguments.command {
+        Command::Run(arguments) => return crate::run::run(&arguments),
+        Command::Stat(arguments) => ("stat", crate::stat::run(&arguments)),
+        Command::Why(arguments) => ("why", crate::why::run(&arguments)),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("axio {name}: {error:#}");
+        STATUS_FAILED
+    })
 }

@@ -7,10 +7,14 @@
 //! * [`entry`]: the first function, and what an exit status means.
 //! * [`arguments`]: the command line.
 //! * [`run`]: `axio run`: one program with the library loaded, after a look at whether that can work.
+//! * [`stat`]: `axio stat`: what became of the sockets of running programs.
+//! * [`why`]: `axio why`: one paragraph about one socket.
 //! * [`table`]: how tables look on a terminal and in a pipe.
 #![cfg_attr(not(test), no_main)]
 
 mod arguments;
 mod entry;
 mod run;
+mod stat;
 mod table;
+mod why;

@@ -1,0 +1,270 @@
+//! `axio stat` and `axio why` on pages made by hand.
+
+mod fixtures;
+#[path = "fixtures/statistics_page.rs"]
+mod statistics_page;
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard};
+
+use fixtures::{axio, ran};
+use kmod_interface::handshake::AddressPair;
+use kmod_interface::reason::Reason;
+use kmod_interface::statistics::{Counter, header};
+use rustix::fs::SealFlags;
+use statistics_page::{Socket, StatisticsPage};
+
+/// A process has one page, and these tests are one process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn sealed() -> SealFlags {
+    SealFlags::SHRINK | SealFlags::GROW
+}
+
+fn pair(connect_port: u16, accept_port: u16) -> AddressPair {
+    let loopback = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
+    AddressPair {
+        connect_address: loopback,
+        accept_address: loopback,
+        connect_port,
+        accept_port,
+    }
+}
+
+fn fast(fd: i32) -> Socket {
+    Socket {
+        fd,
+        path: 1,
+        state: 4,
+        reason: 0,
+        role: 2,
+        pair: pair(40_000, 6379),
+        kernel_bytes: [100, 200],
+        ring_bytes: [5000, 3 << 20],
+    }
+}
+
+fn slow(fd: i32, reason: Reason) -> Socket {
+    Socket {
+        path: 0,
+        state: 1,
+        reason: reason as u32,
+        role: 1,
+        ring_bytes: [0, 0],
+        ..fast(fd)
+    }
+}
+
+fn own_pid() -> String {
+    std::process::id().to_string()
+}
+
+#[test]
+fn sockets_and_counters_are_shown() {
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("redis-server");
+    page.socket(&fast(7));
+    page.socket(&slow(8, Reason::PeerHasNoAxio));
+    page.counter(Counter::BellsSent, 4711);
+    page.reason(Reason::Rule, 3);
+    let _kept = page.publish(sealed());
+
+    let (out, err, status) = ran(axio().args(["stat", &own_pid()]));
+    assert_eq!((err.as_str(), status), ("", 0));
+    let line = |start: &str| {
+        out.lines()
+            .find(|line| line.contains(start))
+            .unwrap_or_else(|| panic!("{start}: {out}"))
+    };
+    for words in [
+        "redis-server",
+        " 7 ",
+        "server",
+        "127.0.0.1:6379 → 127.0.0.1:40000",
+        "shm",
+        "accelerated",
+        "none",
+    ] {
+        assert!(line("6379 →").contains(words), "{words}: {out}");
+    }
+    for words in ["4.88 KiB", "3.00 MiB", "100 B", "200 B"] {
+        assert!(line("6379 →").contains(words), "{words}: {out}");
+    }
+    for words in [
+        "client",
+        "127.0.0.1:40000 → 127.0.0.1:6379",
+        "kernel",
+        "watching",
+        "peer_has_no_axio",
+    ] {
+        assert!(line("→ 127.0.0.1:6379").contains(words), "{words}: {out}");
+    }
+    assert!(line("bells_sent").contains("4711") && line("reason rule").contains('3'));
+
+    let (out, _, _) = ran(axio().args(["stat", &own_pid(), "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let process = &json["processes"][0];
+    assert_eq!(process["pid"], std::process::id());
+    assert_eq!(process["counters"]["bells_sent"], 4711);
+    assert_eq!(process["reasons"]["rule"], 3);
+    let socket = &process["sockets"][0];
+    assert_eq!(socket["ring_bytes_out"], 3 << 20);
+    assert_eq!(
+        (&socket["path"], &socket["peer"]),
+        (&"shm".into(), &"127.0.0.1:40000".into())
+    );
+
+    let (out, _, status) = ran(axio().arg("stat"));
+    assert!(
+        status == 0 && out.contains("peer_has_no_axio") && !out.contains("bells_sent"),
+        "{out}"
+    );
+}
+
+#[test]
+fn files_that_could_be_a_trap_are_left_alone() {
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("trap");
+    page.socket(&fast(7));
+    let nothing_found = |what: &str| {
+        let (out, err, status) = ran(axio().args(["stat", &own_pid()]));
+        assert_eq!((out.as_str(), status), ("", 1), "{what}");
+        assert!(err.contains("axio run -- PROGRAM"), "{what}: {err}");
+    };
+    for seals in [SealFlags::empty(), SealFlags::SHRINK, SealFlags::GROW] {
+        let _kept = page.publish(seals);
+        nothing_found("not sealed");
+    }
+    for (offset, what) in [(header::MAGIC, "magic"), (header::VERSION, "version")] {
+        let mut page = StatisticsPage::of_this_process("trap");
+        page.word32(offset, 7);
+        let _kept = page.publish(sealed());
+        nothing_found(what);
+    }
+}
+
+#[test]
+fn a_page_is_shown_for_its_owner_and_not_for_a_child_that_holds_it() {
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("parent");
+    page.socket(&fast(7));
+    let kept = page.publish(sealed());
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).expect("inheritable");
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .expect("a child");
+    let (all, _, _) = ran(axio().args(["stat", "--json"]));
+    let (one, _, _) = ran(axio().args(["stat", &child.id().to_string(), "--json"]));
+    child.kill().expect("it ends");
+    child.wait().expect("it ended");
+    let holders = |text: &str| -> Vec<(u64, bool)> {
+        let json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let processes = json["processes"].as_array().expect("a list").clone();
+        let ours = processes
+            .iter()
+            .filter(|process| process["program"] == "parent");
+        ours.map(|process| {
+            (
+                process["pid"].as_u64().expect("pid"),
+                process["is_owner"] == true,
+            )
+        })
+        .collect()
+    };
+    assert_eq!(holders(&all), [(std::process::id().into(), true)]);
+    assert_eq!(holders(&one), [(child.id().into(), false)]);
+}
+
+#[test]
+fn a_lying_page_is_shown_without_harm() {
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("\x1b[31mliar");
+    page.socket(&Socket {
+        fd: -5,
+        path: 77,
+        state: 88,
+        reason: 99_999,
+        role: 66,
+        pair: pair(0, 0),
+        kernel_bytes: [u64::MAX; 2],
+        ring_bytes: [u64::MAX; 2],
+    });
+    page.word32(header::ROWS_USED, u32::MAX);
+    let _kept = page.publish(sealed());
+    let (out, err, status) = ran(axio().args(["stat", &own_pid()]));
+    assert_eq!((err.as_str(), status), ("", 0));
+    for words in [
+        "?[31mliar",
+        "unknown(77)",
+        "unknown(88)",
+        "unknown(99999)",
+        "unknown(66)",
+        "16.0 EiB",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert!(!out.contains('\x1b'));
+}
+
+#[test]
+fn why_explains_a_socket_by_its_addresses_whatever_its_number() {
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("its address").port();
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let own_port = stream.local_addr().expect("its address").port();
+    let stranger = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let mut page = StatisticsPage::of_this_process("client");
+    page.socket(&Socket {
+        pair: pair(own_port, port),
+        ..slow(3000, Reason::PeerHasNoAxio)
+    });
+    page.socket(&Socket {
+        pair: pair(1, 2),
+        ..slow(3001, Reason::NameTaken)
+    });
+    let _kept = page.publish(sealed());
+    let why = |fd: i32| ran(axio().args(["why", &own_pid(), &fd.to_string()]));
+
+    let (out, err, status) = why(stream.as_raw_fd());
+    assert_eq!((err.as_str(), status), ("", 0));
+    let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        format!("connected from 127.0.0.1:{own_port}, peer 127.0.0.1:{port}."),
+        "on the kernel path".into(),
+        Reason::PeerHasNoAxio.sentence().into(),
+        "the kernel 300 B".into(),
+    ] {
+        assert!(flat.contains(&words), "{words}: {out}");
+    }
+    assert!(why(listener.as_raw_fd()).0.contains("listens at"));
+    assert!(why(stranger.as_raw_fd()).0.contains("does not manage"));
+    let (_, err, status) = why(1_000_000);
+    assert!(
+        status == 1 && err.contains("no descriptor 1000000"),
+        "{err}"
+    );
+    let file = std::fs::File::open("/proc/self/stat").expect("a file");
+    let (_, err, status) = why(file.as_raw_fd());
+    assert!(status == 1 && err.contains("no socket"), "{err}");
+}
+
+#[test]
+fn processes_that_do_not_exist_or_know_no_axio_are_told_apart() {
+    let _alone = alone();
+    let (_, err, status) = ran(axio().args(["stat", "4194304"]));
+    assert_eq!(
+        (err.as_str(), status),
+        ("axio stat: there is no process 4194304\n", 1)
+    );
+    let (_, err, status) = ran(axio().args(["why", &own_pid(), "0"]));
+    assert!(
+        status == 1 && err.contains("does not run with Axio"),
+        "{err}"
+    );
+}

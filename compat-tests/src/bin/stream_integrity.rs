@@ -1,0 +1,306 @@
+//! Stream integrity under every way of reading, writing and waiting, with switches forced at random bytes.
+//!
+//! `stream_integrity --seeds 0..100` runs on the bare kernel, `--library target/release/libaxio.so` under the shim.
+
+use compat_tests::stream_integrity::driver::{Outcome, Run, Verdict, run_plan};
+use compat_tests::stream_integrity::plan::Plan;
+use compat_tests::stream_integrity::side::{self, End};
+use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::calls;
+use compat_tests::torture::processes::ScratchDirectory;
+use compat_tests::torture::report::Report;
+use compat_tests::torture::table::Table;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
+    Known {
+        name,
+        value,
+        sentence,
+    }
+}
+
+const KNOWN: &[Known] = &[
+    known(
+        "--seeds",
+        "A..B",
+        "seeds to run, or one seed (default 0..100)",
+    ),
+    known("--bytes", "N", "least bytes each way (default 1048576)"),
+    known(
+        "--library",
+        "PATH",
+        "libaxio.so to preload; without it the bare kernel is tested",
+    ),
+    known("--jobs", "N", "seeds at a time (default 2)"),
+    known("--quick", "", "seeds 0..24 unless --seeds says otherwise"),
+    known(
+        "--large",
+        "",
+        "one long stream each way (1 GiB unless --bytes says otherwise)",
+    ),
+    known("--verbose", "", "print each seed's plan and counters"),
+    known("--repeat", "N", "run each seed so often (default 1)"),
+    // What the program tells itself when it starts the two ends.
+    known("--side", "END", ""),
+    known("--port", "N", ""),
+    known("--after-leaving", "END", ""),
+    known("--descriptor", "N", ""),
+    known("--written", "N", ""),
+    known("--received", "N", ""),
+    known("--switches", "N", ""),
+];
+
+/// Reported counters that must not be zero in any hundred seeds.
+const WANTED_COUNTERS: [&str; 4] = ["upgrades", "retreats", "rewinds", "retreats_spill"];
+/// Shorter runs than this cannot be expected to show all of them.
+const LEAST_BLOCK: u64 = 16;
+/// After so many failures the rest is not worth the time.
+const MOST_FAILURES: usize = 20;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_command_line(
+        "stream_integrity",
+        "no byte lost, doubled, re-ordered or foreign, whatever the programs do and whenever the stream switches",
+        KNOWN,
+    );
+    let is_large = arguments.has("--large");
+    let bytes = arguments
+        .number("--bytes")
+        .unwrap_or(if is_large { 1 << 30 } else { 1 << 20 });
+    if bytes < 64 << 10 {
+        refuse("--bytes must be at least 65536: the warm-up alone takes some");
+    }
+    let default_seeds = match (is_large, arguments.has("--quick")) {
+        (true, _) => 0..1,
+        (_, true) => 0..24,
+        _ => 0..100,
+    };
+    let seeds = arguments.range("--seeds").unwrap_or(default_seeds);
+    let make_plan = |seed| {
+        if is_large {
+            Plan::large(seed, bytes)
+        } else {
+            Plan::new(seed, bytes)
+        }
+    };
+    let end_of = |text: &str| match text {
+        "server" | "1" => End::Server,
+        _ => End::Client,
+    };
+    if let Some(text) = arguments.text("--side") {
+        let _ = calls::die_with_parent();
+        let port = arguments.number("--port").unwrap_or(0) as u16;
+        side::run(make_plan(seeds.start), end_of(text), port);
+    }
+    if let Some(text) = arguments.text("--after-leaving") {
+        let number = |name| arguments.number(name).unwrap_or(0);
+        let before = [
+            number("--written"),
+            number("--received"),
+            number("--switches"),
+        ];
+        let descriptor = number("--descriptor") as i32;
+        side::run_after_leaving(make_plan(seeds.start), end_of(text), descriptor, before);
+    }
+    let scratch = match ScratchDirectory::new("stream-integrity") {
+        Ok(scratch) => scratch,
+        Err(error) => refuse(&format!("no scratch directory: {error}")),
+    };
+    let run = Run {
+        library: arguments.library(),
+        scratch: scratch.path().to_path_buf(),
+        watchdog: Duration::from_secs(60 + bytes / (2 << 20)),
+    };
+    let jobs = arguments.number("--jobs").unwrap_or(2).clamp(1, 64);
+    let repeat = arguments.number("--repeat").unwrap_or(1);
+    let verbose = arguments.has("--verbose");
+    drive(&run, seeds, jobs, repeat, verbose, &make_plan)
+}
+
+/// What the workers have gathered.
+#[derive(Default)]
+struct Gathered {
+    passed: u64,
+    left_behind: u64,
+    failed: Vec<u64>,
+    blocks: BTreeMap<u64, Report>,
+    features: BTreeMap<String, u64>,
+    numbers: BTreeMap<String, u64>,
+    leaving_seeds: u64,
+    longest: Duration,
+}
+
+fn drive(
+    run: &Run,
+    seeds: Range<u64>,
+    jobs: u64,
+    repeat: u64,
+    verbose: bool,
+    make_plan: &(impl Fn(u64) -> Plan + Sync),
+) -> ExitCode {
+    let begin = Instant::now();
+    let next = AtomicU64::new(0);
+    let total = (seeds.end - seeds.start) * repeat;
+    let gathered = Mutex::new(Gathered::default());
+    std::thread::scope(|scope| {
+        for worker in 0..jobs {
+            let (next, gathered, seeds) = (&next, &gathered, &seeds);
+            let mut run = run.clone();
+            run.scratch = run.scratch.join(worker.to_string());
+            scope.spawn(move || {
+                let _ = std::fs::create_dir_all(&run.scratch);
+                loop {
+                    let index = next.fetch_add(1, SeqCst);
+                    if index >= total {
+                        return;
+                    }
+                    let plan = make_plan(seeds.start + index / repeat);
+                    let outcome = run_plan(&run, &plan);
+                    let Ok(mut gathered) = gathered.lock() else {
+                        return;
+                    };
+                    gather(&mut gathered, &run, &plan, &outcome, seeds.start, verbose);
+                    let done =
+                        gathered.passed + gathered.left_behind + gathered.failed.len() as u64;
+                    if done.is_multiple_of(25) || done == total {
+                        println!(
+                            "  {done} of {total} seeds, {} failed, {:.0} s",
+                            gathered.failed.len(),
+                            begin.elapsed().as_secs_f64()
+                        );
+                    }
+                    if gathered.failed.len() >= MOST_FAILURES {
+                        next.store(total, SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let gathered = gathered.into_inner().unwrap_or_default();
+    conclude(run, &gathered, &seeds)
+}
+
+fn gather(
+    gathered: &mut Gathered,
+    run: &Run,
+    plan: &Plan,
+    outcome: &Outcome,
+    first_seed: u64,
+    verbose: bool,
+) {
+    let replay = format!(
+        "stream_integrity {}{}",
+        plan.arguments().join(" "),
+        run.library.as_ref().map_or(String::new(), |path| format!(
+            " --library {}",
+            path.display()
+        ))
+    );
+    match &outcome.verdict {
+        Verdict::Passed => gathered.passed += 1,
+        Verdict::LeftBehind => gathered.left_behind += 1,
+        Verdict::Failed(text) => {
+            gathered.failed.push(plan.seed);
+            println!(
+                "FAIL seed {} after {:.1} s: {text}",
+                plan.seed,
+                outcome.time.as_secs_f64()
+            );
+            println!("     plan {plan:?}");
+            println!("     again: {replay}");
+        }
+    }
+    if verbose {
+        println!(
+            "seed {} {:.2} s, switches {}, {:?}; {}",
+            plan.seed,
+            outcome.time.as_secs_f64(),
+            outcome.switches,
+            outcome.numbers,
+            outcome.report.to_text()
+        );
+        if outcome.verdict == Verdict::Passed {
+            println!("     plan {plan:?}");
+        }
+    }
+    gathered.longest = gathered.longest.max(outcome.time);
+    gathered
+        .blocks
+        .entry((plan.seed - first_seed) / 100)
+        .or_default()
+        .add(&outcome.report);
+    let mut features: Vec<String> = plan.sides.iter().flat_map(|side| side.features()).collect();
+    if plan.burst_bytes > 0 {
+        features.push("both write 2 MiB before reading".to_owned());
+    }
+    gathered.leaving_seeds += u64::from(plan.sides.iter().any(|side| side.leave.is_some()));
+    features.sort();
+    features.dedup();
+    for feature in features {
+        *gathered.features.entry(feature).or_default() += 1;
+    }
+    for (name, number) in &outcome.numbers {
+        *gathered.numbers.entry(name.clone()).or_default() += number;
+    }
+}
+
+fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>) -> ExitCode {
+    let mut table = Table::new(&["covered", "seeds"]);
+    for (feature, count) in &gathered.features {
+        table.line(&[feature.clone(), count.to_string()]);
+    }
+    println!("\n{}", table.to_text());
+    let mut table = Table::new(&["counted by the programs", "sum"]);
+    for (name, number) in &gathered.numbers {
+        table.line(&[name.clone(), number.to_string()]);
+    }
+    println!("{}", table.to_text());
+    let mut failures = gathered.failed.len() as u64;
+    if run.library.is_some() {
+        let mut all = Report::default();
+        for (block, report) in &gathered.blocks {
+            all.add(report);
+            let first = seeds.start + block * 100;
+            let last = (first + 100).min(seeds.end);
+            if last - first < LEAST_BLOCK {
+                continue;
+            }
+            for counter in WANTED_COUNTERS {
+                if report.sum(counter) == 0 {
+                    println!("FAIL seeds {first}..{last}: the shim reports no {counter}");
+                    failures += 1;
+                }
+            }
+        }
+        println!("reported by the shim: {}\n", all.to_text());
+        if gathered.left_behind > 0 {
+            println!(
+                "{} of {} leaving seeds were reset as left_behind",
+                gathered.left_behind, gathered.leaving_seeds
+            );
+            if gathered.left_behind * 10 > gathered.leaving_seeds {
+                println!("FAIL: that is more than one in ten");
+                failures += 1;
+            }
+        }
+    }
+    println!("longest seed {:.1} s", gathered.longest.as_secs_f64());
+    if !gathered.failed.is_empty() {
+        println!("failed seeds: {:?}", gathered.failed);
+    }
+    println!(
+        "{} passed, {failures} failed",
+        gathered.passed + gathered.left_behind
+    );
+    if failures == 0 && gathered.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

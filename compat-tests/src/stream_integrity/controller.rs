@@ -1,0 +1,147 @@
+//! A side's extra thread: forces switches at random moments, interrupts threads with signals, notices a hang.
+
+use super::plan::Interrupts;
+use super::side::{End, Side, fail};
+use crate::torture::calls;
+use crate::torture::hang;
+use crate::torture::random::Random;
+use crate::torture::status::{self, STATE_ACCELERATED};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Without any byte in either direction for so long, the side calls itself hanging. Pauses are a thousand times shorter.
+const HANG: Duration = Duration::from_secs(20);
+
+/// The running thread.
+pub struct Controller {
+    stopping: &'static AtomicBool,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Controller {
+    /// Starts the thread for a side.
+    #[must_use]
+    pub fn start(side: &'static Side) -> Controller {
+        let stopping: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+        Controller {
+            stopping,
+            thread: std::thread::spawn(move || control(side, stopping)),
+        }
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.stopping.store(true, SeqCst);
+        let _ = self.thread.join();
+    }
+}
+
+fn progress(side: &Side) -> u64 {
+    side.board.written().load(SeqCst) + side.board.received().load(SeqCst)
+}
+
+fn control(side: &'static Side, stopping: &AtomicBool) {
+    let mut random = Random::new(side.plan.seed, 50 + side.end as u64);
+    let own = side.own();
+    // A leaving connection must not be in the middle of a retreat when it leaves: by design that would reset it.
+    let leaves = side.plan.sides.iter().any(|side| side.leave.is_some());
+    let total = own.bytes + side.incoming();
+    let last_toggle = if leaves { total / 100 * 62 } else { total };
+    let mut asked_for_ring = true;
+    let mut next_toggle = progress(side) + random.below(total / 64 + 1);
+    let mut wanted_since = Instant::now();
+    let mut last = (progress(side), Instant::now());
+    while !stopping.load(SeqCst) {
+        std::thread::sleep(Duration::from_micros(random.between(100, 1500)));
+        if side.board.failed().load(SeqCst) != 0 {
+            calls::exit_now(super::side::EXIT_FAILED);
+        }
+        let position = progress(side);
+        if position != last.0 {
+            last = (position, Instant::now());
+        } else if last.1.elapsed() > HANG {
+            report_hang(side);
+        }
+        if own.interrupts != Interrupts::Off {
+            interrupt(side, &mut random);
+        }
+        let Ok(state) = status::status(side.descriptor) else {
+            continue;
+        };
+        let board = &side.board;
+        board.switches().store(
+            u64::from(state.switches_out) + u64::from(state.switches_in),
+            SeqCst,
+        );
+        board.paced().store(1, SeqCst);
+        if !own.controls {
+            continue;
+        }
+        if !asked_for_ring {
+            request(side, true);
+            asked_for_ring = true;
+            wanted_since = Instant::now();
+            next_toggle = position + random.below(total / 64 + 1);
+        } else if state.state == STATE_ACCELERATED
+            && position < last_toggle
+            && (position >= next_toggle || wanted_since.elapsed() > Duration::from_millis(3))
+        {
+            request(side, false);
+            asked_for_ring = false;
+            board.toggles().fetch_add(1, SeqCst);
+        }
+    }
+    if let Ok(state) = status::status(side.descriptor) {
+        side.board.switches().store(
+            u64::from(state.switches_out) + u64::from(state.switches_in),
+            SeqCst,
+        );
+    }
+}
+
+fn request(side: &Side, enable: bool) {
+    match status::accelerate(side.descriptor, enable) {
+        Ok(_) | Err(libc::EINTR | libc::EAGAIN) => {}
+        Err(code) => fail(
+            Some(side),
+            &format!(
+                "AXIO_SIOCACCEL enable {enable}: {}",
+                calls::errno_text(code)
+            ),
+        ),
+    }
+}
+
+fn interrupt(side: &Side, random: &mut Random) {
+    let threads = side.threads.lock().unwrap_or_else(PoisonError::into_inner);
+    if !threads.is_empty() && random.one_in(4) {
+        let thread = threads[random.below(threads.len() as u64) as usize];
+        // The thread may have ended: then nobody is interrupted.
+        let _ = calls::signal_thread(thread, libc::SIGUSR1);
+    }
+}
+
+fn report_hang(side: &Side) -> ! {
+    let mut text = format!(
+        "HANG: no byte for {} s; {}",
+        HANG.as_secs(),
+        hang::describe_threads(calls::process_id())
+    );
+    let child = side.board.child().load(SeqCst);
+    if child != 0 {
+        text.push_str(&hang::describe_threads(child as i32));
+    }
+    let board = &side.board;
+    text.push_str(&format!(
+        " | {} writing done {} reading done {} leaving {}",
+        match side.end {
+            End::Client => "client",
+            End::Server => "server",
+        },
+        board.writing_done().load(SeqCst),
+        board.reading_done().load(SeqCst),
+        board.leaving().load(SeqCst)
+    ));
+    fail(Some(side), &text)
+}

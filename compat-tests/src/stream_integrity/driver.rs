@@ -1,0 +1,235 @@
+//! Runs seeds in pairs of processes, judges their ends, counts what the shim reports.
+
+use super::plan::Plan;
+use super::side::{End, WANTED_SWITCHES};
+use crate::torture::processes::{self, Environment, Process};
+use crate::torture::report::Report;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How seeds are run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The shim, if any.
+    pub library: Option<PathBuf>,
+    /// Where reports go.
+    pub scratch: PathBuf,
+    /// A seed that takes longer is a hang.
+    pub watchdog: Duration,
+}
+
+/// How a seed ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every byte in its place, and enough switches.
+    Passed,
+    /// A leave found ring bytes that nobody could put in order any more, and reset the connection, as SWITCH.md §4
+    /// says it must; allowed seldom.
+    LeftBehind,
+    /// What was wrong.
+    Failed(String),
+}
+
+/// What a seed gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What the shim reported.
+    pub report: Report,
+    /// Sums of the numbers both sides told.
+    pub numbers: BTreeMap<String, u64>,
+    /// Most switches a side counted on its connection.
+    pub switches: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// One started side and what it has said so far.
+struct Started {
+    process: Process,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Started {
+    fn new(
+        name: &str,
+        run: &Run,
+        plan: &Plan,
+        report: &Path,
+        more: &[String],
+    ) -> std::io::Result<Started> {
+        let mut command: Command = processes::own_program();
+        command.args(plan.arguments()).args(more);
+        Environment::eager(run.library.as_deref(), report).apply(&mut command);
+        command.stdout(Stdio::piped());
+        let mut process = Process::start(name, &mut command)?;
+        let output = process.take_output();
+        let lines = processes::lines(output.ok_or(std::io::ErrorKind::BrokenPipe)?);
+        Ok(Started {
+            process,
+            lines,
+            said: Vec::new(),
+        })
+    }
+
+    /// The next line with this first word.
+    fn expect(&mut self, word: &str, deadline: Instant) -> Option<String> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some(rest) = line.strip_prefix(word) {
+                        return Some(rest.trim().to_owned());
+                    }
+                    self.said.push(line);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn finish_output(&mut self) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(500)) {
+            self.said.push(line);
+        }
+    }
+
+    fn numbers(&self) -> BTreeMap<String, u64> {
+        let mut numbers = BTreeMap::new();
+        for line in &self.said {
+            let Some(rest) = line.strip_prefix("RESULT ") else {
+                continue;
+            };
+            let words: Vec<&str> = rest.split(' ').collect();
+            for pair in words.chunks_exact(2) {
+                numbers.insert(pair[0].to_owned(), pair[1].parse().unwrap_or(0));
+            }
+        }
+        numbers
+    }
+}
+
+/// Runs one plan.
+#[must_use]
+pub fn run_plan(run: &Run, plan: &Plan) -> Outcome {
+    let begin = Instant::now();
+    let report_path = run.scratch.join(format!("report-{}", plan.seed));
+    let _ = std::fs::remove_file(&report_path);
+    let mut outcome = Outcome {
+        verdict: Verdict::Passed,
+        report: Report::default(),
+        numbers: BTreeMap::new(),
+        switches: 0,
+        time: Duration::ZERO,
+    };
+    let ended = run_pair(run, plan, &report_path, begin, &mut outcome);
+    outcome.report = Report::read(&report_path);
+    outcome.time = begin.elapsed();
+    outcome.verdict = match ended {
+        Ok(()) => judge_switches(run, plan, &outcome),
+        Err(text) => {
+            let leaves = plan.sides.iter().any(|side| side.leave.is_some());
+            if leaves && outcome.report.sum("left_behind") > 0 && text.contains("reset by peer") {
+                Verdict::LeftBehind
+            } else {
+                Verdict::Failed(text)
+            }
+        }
+    };
+    let _ = std::fs::remove_file(&report_path);
+    outcome
+}
+
+fn run_pair(
+    run: &Run,
+    plan: &Plan,
+    report: &Path,
+    begin: Instant,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let deadline = begin + run.watchdog;
+    let cannot_start = |error: std::io::Error| format!("cannot start a process: {error}");
+    let words = |list: &[&str]| -> Vec<String> { list.iter().map(|w| (*w).to_owned()).collect() };
+    let mut server = Started::new("server", run, plan, report, &words(&["--side", "server"]))
+        .map_err(cannot_start)?;
+    let Some(port) = server.expect("PORT", begin + Duration::from_secs(20)) else {
+        return Err(format!("the server did not start: {:?}", server.said));
+    };
+    let arguments = words(&["--side", "client", "--port", &port]);
+    let mut client = Started::new("client", run, plan, report, &arguments).map_err(cannot_start)?;
+    let mut codes = [None, None];
+    let mut limit = deadline;
+    while codes.contains(&None) && Instant::now() < limit {
+        for (code, side) in codes.iter_mut().zip([&mut client, &mut server]) {
+            if code.is_none() {
+                *code = side.process.try_end();
+                // Once one side has failed, the other one gets a moment to say what it saw.
+                if code.is_some_and(|code| code != 0) {
+                    limit = limit.min(Instant::now() + Duration::from_secs(3));
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut complaints = Vec::new();
+    for (code, side) in codes.iter().zip([&mut client, &mut server]) {
+        if code.is_none() {
+            complaints.push(format!(
+                "the {} did not end: {}",
+                side.process.name,
+                crate::torture::hang::describe_threads(side.process.id() as i32)
+            ));
+            crate::torture::hang::end_group(side.process.id());
+        }
+        side.finish_output();
+        if let Some(code) = code
+            && *code != 0
+        {
+            complaints.push(format!("the {} ended with {code}", side.process.name));
+        }
+        complaints.extend(
+            side.said
+                .iter()
+                .filter(|line| !line.starts_with("RESULT"))
+                .cloned(),
+        );
+        let numbers = side.numbers();
+        outcome.switches = outcome
+            .switches
+            .max(numbers.get("switches").copied().unwrap_or(0));
+        for (name, number) in numbers {
+            *outcome.numbers.entry(name).or_default() += number;
+        }
+    }
+    if complaints.is_empty() {
+        let (sent, got) = (client.numbers(), server.numbers());
+        let crossed = [(&sent, &got, End::Client), (&got, &sent, End::Server)];
+        for (from, to, end) in crossed {
+            let written = from.get("written");
+            if written != to.get("received") || written != Some(&plan.sides[end as usize].bytes) {
+                complaints.push(format!("the {end:?} wrote {written:?}: {sent:?} {got:?}"));
+            }
+        }
+    }
+    if complaints.is_empty() {
+        Ok(())
+    } else {
+        Err(complaints.join("\n      "))
+    }
+}
+
+fn judge_switches(run: &Run, plan: &Plan, outcome: &Outcome) -> Verdict {
+    if run.library.is_some() && plan.can_switch_often() && outcome.switches < WANTED_SWITCHES {
+        return Verdict::Failed(format!(
+            "only {} switches of {WANTED_SWITCHES} wanted; {}",
+            outcome.switches,
+            outcome.report.to_text()
+        ));
+    }
+    Verdict::Passed
+}

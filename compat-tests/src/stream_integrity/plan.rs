@@ -1,0 +1,455 @@
+//! What one seed does: both processes derive the same plan from it, so a seed is all that a replay needs.
+
+use crate::torture::random::Random;
+
+/// How a thread waits for its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// In the data call itself.
+    Block,
+    /// `poll` or `ppoll`.
+    Poll,
+    /// `select` or `pselect`.
+    Select,
+    /// `epoll`, level-triggered.
+    EpollLevel,
+    /// `epoll`, edge-triggered.
+    EpollEdge,
+    /// `epoll`, one-shot, armed again before each wait.
+    EpollOneShot,
+}
+
+impl Wait {
+    /// All that do not block in the data call.
+    pub const READINESS: [Wait; 5] = [
+        Wait::Poll,
+        Wait::Select,
+        Wait::EpollLevel,
+        Wait::EpollEdge,
+        Wait::EpollOneShot,
+    ];
+
+    /// True for the epoll kinds.
+    #[must_use]
+    pub fn is_epoll(self) -> bool {
+        matches!(
+            self,
+            Wait::EpollLevel | Wait::EpollEdge | Wait::EpollOneShot
+        )
+    }
+}
+
+/// Which part of a side's work a forked child takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The child reads, the parent goes on writing.
+    Reading,
+    /// The child writes, the parent goes on reading.
+    Writing,
+    /// The child does everything; the parent closes its descriptor.
+    Everything,
+}
+
+/// When a side forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForkAt {
+    /// Never.
+    Never,
+    /// Before the first byte, so before any upgrade.
+    Start(Share),
+    /// After the warm-up, so after the first upgrade, before other threads exist.
+    WarmedUp(Share),
+    /// In the middle of the stream, so many thousandths into the share's direction, while other threads go on.
+    Position(Share, u64),
+}
+
+/// Signals without meaning that interrupt the side's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupts {
+    /// None.
+    Off,
+    /// A handler installed with `SA_RESTART`.
+    Restarting,
+    /// A handler installed without.
+    Plain,
+}
+
+/// How one of the two processes behaves.
+#[derive(Clone, Debug)]
+pub struct SidePlan {
+    /// `O_NONBLOCK` is set.
+    pub nonblocking: bool,
+    /// One thread does both directions.
+    pub event_loop: bool,
+    /// Threads that read.
+    pub readers: usize,
+    /// Threads that write, one after the other under a lock of the program.
+    pub writers: usize,
+    /// How readers wait (the event loop waits this way for both).
+    pub reader_wait: Wait,
+    /// How writers wait.
+    pub writer_wait: Wait,
+    /// Several readers have an epoll set each instead of sharing one.
+    pub own_sets: bool,
+    /// Longest single read or write, bytes.
+    pub longest_call: usize,
+    /// One in so many calls is followed by a pause; 0 never.
+    pub pause_every: u64,
+    /// Longest pause, microseconds.
+    pub pause_us: u64,
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO`, milliseconds; 0 unset.
+    pub timeout_ms: u64,
+    /// `SO_SNDBUF`, 0 for the default.
+    pub send_buffer: i32,
+    /// `SO_RCVBUF`, 0 for the default.
+    pub receive_buffer: i32,
+    /// `TCP_NODELAY` is set by the program.
+    pub no_delay: bool,
+    /// Fork or not.
+    pub fork: ForkAt,
+    /// When so many thousandths are written, and at least so many read, the process execs a program without the
+    /// shim, which goes on.
+    pub leave: Option<(u64, u64)>,
+    /// This side forces switches.
+    pub controls: bool,
+    /// Interrupting signals.
+    pub interrupts: Interrupts,
+    /// Bytes this side writes in all.
+    pub bytes: u64,
+}
+
+/// Everything two processes need to know.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it came from.
+    pub seed: u64,
+    /// What the seed's lengths are derived from.
+    pub base_bytes: u64,
+    /// The long stream.
+    pub is_large: bool,
+    /// Address the server listens on.
+    pub listen: &'static str,
+    /// Address the client connects to.
+    pub connect: &'static str,
+    /// Ping-pong exchanges before anything else.
+    pub warm_up_rounds: u64,
+    /// Bytes each side writes after the warm-up before it reads anything; 0 none.
+    pub burst_bytes: u64,
+    /// Neither side ends its direction before it has received everything.
+    pub end_after_receipt: bool,
+    /// The client, the server.
+    pub sides: [SidePlan; 2],
+}
+
+/// Bytes of one warm-up message of one side.
+pub const WARM_UP_BYTES: u64 = 64;
+
+impl Plan {
+    /// The plan of a seed with at least `base_bytes` each way (but for idle directions).
+    #[must_use]
+    pub fn new(seed: u64, base_bytes: u64) -> Plan {
+        let mut random = Random::new(seed, 0);
+        // Seeds take turns with what must be seen often enough, the rest is left to chance.
+        let leaves = seed % 4 == 1;
+        let bursts = seed % 4 == 3;
+        let (listen, connect) = random.pick(&[
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[::]", "[::1]"),
+            ("[::]", "127.0.0.1"),
+            ("127.0.0.1", "[::ffff:127.0.0.1]"),
+        ]);
+        let burst_bytes = if bursts { 2 << 20 } else { 0 };
+        let idle = (!leaves && !bursts && random.one_in(8)).then(|| random.below(2) as usize);
+        let leaver = leaves.then(|| random.below(2) as usize);
+        let warm_up_rounds = if leaves || bursts || random.below(4) != 0 {
+            40
+        } else {
+            0
+        };
+        let sides = [0, 1].map(|index| {
+            let bytes = if idle == Some(index) {
+                0
+            } else {
+                base_bytes + random.below(base_bytes / 8 + 1) + burst_bytes
+            };
+            SidePlan::new(
+                &mut random,
+                bytes,
+                leaver == Some(index),
+                bursts,
+                warm_up_rounds,
+            )
+        });
+        let mut plan = Plan {
+            seed,
+            base_bytes,
+            is_large: false,
+            listen,
+            connect,
+            warm_up_rounds,
+            burst_bytes,
+            end_after_receipt: leaves,
+            sides,
+        };
+        if idle.is_some() {
+            plan.warm_up_rounds = 0;
+            for side in &mut plan.sides {
+                match side.fork {
+                    ForkAt::WarmedUp(share) => side.fork = ForkAt::Start(share),
+                    ForkAt::Position(..) => side.fork = ForkAt::Never,
+                    _ => {}
+                }
+            }
+        }
+        if !plan.sides.iter().any(|side| side.controls) {
+            plan.sides[(seed / 4 % 2) as usize].controls = true;
+        }
+        plan
+    }
+
+    /// The arguments from which another process derives the same plan.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let mut list = vec![
+            "--seeds".to_owned(),
+            format!("{}..{}", self.seed, self.seed + 1),
+            "--bytes".to_owned(),
+            self.base_bytes.to_string(),
+        ];
+        if self.is_large {
+            list.push("--large".to_owned());
+        }
+        list
+    }
+
+    /// True when nothing in the plan keeps the connection on the kernel for good after some point: an epoll set that
+    /// a fork shares does.
+    #[must_use]
+    pub fn can_switch_often(&self) -> bool {
+        self.sides.iter().all(|side| {
+            let epoll = side.reader_wait.is_epoll() || side.writer_wait.is_epoll();
+            !(epoll && matches!(side.fork, ForkAt::Position(..)))
+        })
+    }
+
+    /// One seed for a long stream: threads that block, few switches for each byte.
+    #[must_use]
+    pub fn large(seed: u64, bytes: u64) -> Plan {
+        let mut plan = Plan::new(seed & !3, bytes);
+        plan.seed = seed;
+        plan.base_bytes = bytes;
+        plan.is_large = true;
+        plan.warm_up_rounds = 40;
+        for side in &mut plan.sides {
+            *side = SidePlan {
+                nonblocking: false,
+                event_loop: false,
+                readers: 1,
+                writers: 2,
+                reader_wait: Wait::Block,
+                writer_wait: Wait::Block,
+                own_sets: false,
+                longest_call: 256 << 10,
+                pause_every: 0,
+                pause_us: 0,
+                timeout_ms: 0,
+                send_buffer: 0,
+                receive_buffer: 0,
+                no_delay: true,
+                fork: ForkAt::Never,
+                leave: None,
+                controls: true,
+                interrupts: Interrupts::Off,
+                bytes,
+            };
+        }
+        plan
+    }
+}
+
+impl SidePlan {
+    fn new(
+        random: &mut Random,
+        bytes: u64,
+        leaves: bool,
+        bursts: bool,
+        warm_up_rounds: u64,
+    ) -> SidePlan {
+        let nonblocking = random.one_in(2);
+        let event_loop = random.one_in(4);
+        let several = |random: &mut Random| random.pick(&[1usize, 1, 1, 2, 2, 3]);
+        let fork = if leaves || bytes == 0 || random.below(3) != 0 {
+            ForkAt::Never
+        } else {
+            let share = random.pick(&[Share::Reading, Share::Writing, Share::Everything]);
+            match random.below(3) {
+                0 if !bursts && warm_up_rounds == 0 => ForkAt::Start(share),
+                1 if !event_loop && share != Share::Everything => {
+                    ForkAt::Position(share, random.between(250, 750))
+                }
+                _ if warm_up_rounds > 0 => ForkAt::WarmedUp(share),
+                _ => ForkAt::Never,
+            }
+        };
+        // A single directions' process cannot be the loop of both.
+        let event_loop = event_loop
+            && matches!(
+                fork,
+                ForkAt::Never
+                    | ForkAt::Start(Share::Everything)
+                    | ForkAt::WarmedUp(Share::Everything)
+            );
+        let wait = |random: &mut Random| {
+            if event_loop || nonblocking || random.one_in(2) {
+                random.pick(&Wait::READINESS)
+            } else {
+                Wait::Block
+            }
+        };
+        let mut readers = several(random);
+        let mut writers = several(random);
+        // The thread that forks in mid-stream is the only one of its direction: its child knows where it stands.
+        match fork {
+            ForkAt::Position(Share::Reading, _) => readers = 1,
+            ForkAt::Position(Share::Writing, _) => writers = 1,
+            _ => {}
+        }
+        if leaves || event_loop {
+            readers = 1;
+            writers = writers.min(if event_loop { 1 } else { 3 });
+        }
+        SidePlan {
+            nonblocking,
+            event_loop,
+            readers,
+            writers,
+            reader_wait: wait(random),
+            writer_wait: wait(random),
+            own_sets: random.one_in(2),
+            longest_call: random.pick(&[300, 4096, 65_536, 65_536, 400_000]),
+            pause_every: random.pick(&[0, 16, 64, 256]),
+            pause_us: random.pick(&[100, 300, 2000]),
+            timeout_ms: if random.one_in(6) { 30 } else { 0 },
+            send_buffer: if bursts {
+                0
+            } else {
+                random.pick(&[0, 0, 0, 8192, 100_000])
+            },
+            receive_buffer: if bursts {
+                0
+            } else {
+                random.pick(&[0, 0, 0, 4096, 100_000])
+            },
+            no_delay: random.one_in(2),
+            fork,
+            leave: leaves.then(|| (random.between(700, 900), random.between(700, 850))),
+            controls: random.below(4) != 0,
+            interrupts: random.pick(&[
+                Interrupts::Off,
+                Interrupts::Off,
+                Interrupts::Restarting,
+                Interrupts::Plain,
+            ]),
+            bytes,
+        }
+    }
+
+    /// Written bytes at which a leaving side stops, or all.
+    #[must_use]
+    pub fn written_before_leaving(&self) -> u64 {
+        self.leave
+            .map_or(self.bytes, |(written, _)| self.bytes / 1000 * written)
+    }
+
+    /// A few words for the table of what was covered.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        if self.event_loop {
+            list.push(format!("event loop {:?}", self.reader_wait));
+        } else {
+            list.push(format!("readers {:?} x{}", self.reader_wait, self.readers));
+            list.push(format!("writers {:?} x{}", self.writer_wait, self.writers));
+        }
+        list.push(
+            if self.nonblocking {
+                "non-blocking"
+            } else {
+                "blocking"
+            }
+            .to_owned(),
+        );
+        match self.fork {
+            ForkAt::Never => {}
+            ForkAt::Start(share) => list.push(format!("fork before upgrade, child {share:?}")),
+            ForkAt::WarmedUp(share) => list.push(format!("fork after upgrade, child {share:?}")),
+            ForkAt::Position(share, _) => list.push(format!("fork mid-stream, child {share:?}")),
+        }
+        if self.leave.is_some() {
+            list.push("leave by exec".to_owned());
+        }
+        if self.bytes == 0 {
+            list.push("idle direction".to_owned());
+        }
+        if self.interrupts != Interrupts::Off {
+            list.push(format!("signals {:?}", self.interrupts));
+        }
+        if self.timeout_ms != 0 {
+            list.push("socket time-outs".to_owned());
+        }
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_seeds_make_equal_plans() {
+        for seed in 0..200 {
+            assert_eq!(
+                format!("{:?}", Plan::new(seed, 1 << 20)),
+                format!("{:?}", Plan::new(seed, 1 << 20))
+            );
+        }
+    }
+
+    #[test]
+    fn every_kind_of_seed_appears_in_a_hundred() {
+        let plans: Vec<Plan> = (0..100).map(|seed| Plan::new(seed, 1 << 20)).collect();
+        let sides: Vec<&SidePlan> = plans.iter().flat_map(|plan| &plan.sides).collect();
+        for wait in Wait::READINESS {
+            assert!(sides.iter().any(|side| side.reader_wait == wait));
+            assert!(sides.iter().any(|side| side.writer_wait == wait));
+        }
+        assert!(sides.iter().filter(|side| side.leave.is_some()).count() >= 20);
+        assert!(sides.iter().any(|side| side.bytes == 0));
+        assert!(plans.iter().filter(|plan| plan.burst_bytes > 0).count() >= 20);
+        assert!(
+            sides
+                .iter()
+                .any(|side| matches!(side.fork, ForkAt::Position(..)))
+        );
+        assert!(
+            sides
+                .iter()
+                .any(|side| matches!(side.fork, ForkAt::WarmedUp(..)))
+        );
+        assert!(
+            sides
+                .iter()
+                .any(|side| matches!(side.fork, ForkAt::Start(..)))
+        );
+        for side in sides {
+            assert!(!side.nonblocking || side.reader_wait != Wait::Block);
+            if let Some((written, read)) = side.leave {
+                assert!(written < 1000 && read < 1000);
+                assert_eq!(side.readers, 1);
+            }
+        }
+    }
+}

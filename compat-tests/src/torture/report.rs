@@ -1,0 +1,81 @@
+//! What the shim tells at exit: the JSON lines of `AXIO_REPORT`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Sums of every number found in a report file, by key; nested keys are joined with a dot.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Lines read: one for each process that ended in an orderly way.
+    pub lines: u64,
+    numbers: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// Reads a report file; a missing one is an empty report (nothing was preloaded).
+    #[must_use]
+    pub fn read(path: &Path) -> Report {
+        let mut report = Report::default();
+        for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
+            if let Ok(value) = serde_json::from_str::<serde_json::Value>(line) {
+                report.lines += 1;
+                collect(&value, String::new(), &mut report.numbers);
+            }
+        }
+        report
+    }
+
+    /// The sum for a counter, wherever in the line it stands.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> u64 {
+        self.numbers
+            .iter()
+            .filter(|(key, _)| *key == name || key.ends_with(&format!(".{name}")))
+            .map(|(_, number)| *number)
+            .sum()
+    }
+
+    /// Adds another report's numbers.
+    pub fn add(&mut self, other: &Report) {
+        self.lines += other.lines;
+        for (key, number) in &other.numbers {
+            *self.numbers.entry(key.clone()).or_default() += number;
+        }
+    }
+
+    /// All sums but zeros, for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let texts: Vec<String> = self
+            .numbers
+            .iter()
+            .filter(|(key, number)| **number != 0 && !key.ends_with("pid"))
+            .map(|(key, number)| format!("{key} {number}"))
+            .collect();
+        texts.join(", ")
+    }
+}
+
+fn collect(value: &serde_json::Value, key: String, numbers: &mut BTreeMap<String, u64>) {
+    match value {
+        serde_json::Value::Number(number) => {
+            *numbers.entry(key).or_default() += number.as_u64().unwrap_or(0);
+        }
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                let path = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
+                collect(member, path, numbers);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for item in items {
+                collect(item, key.clone(), numbers);
+            }
+        }
+        _ => {}
+    }
+}

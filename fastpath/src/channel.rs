@@ -12,10 +12,12 @@
 //! * [`home`]: am I the process that made this, or a fork child's copy of it?
 //! * [`slots`]: life of a slot.
 //! * [`pool`]: ring space.
+//! * [`notify`]: telling an epoll set of the far side.
 //! * [`claims`]: how a later connection asks for a slot.
 
 pub mod claims;
 pub mod home;
+pub mod notify;
 pub mod pool;
 pub mod slots;
 pub mod table;
@@ -59,6 +61,7 @@ pub struct Channel {
     retired_serial: AtomicU64,
     parts: PartsCell,
     claims: ClaimState,
+    rung: notify::Rung,
 }
 
 mod parts {

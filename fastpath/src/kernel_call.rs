@@ -25,6 +25,12 @@ mod number {
     pub const TGKILL: usize = 234;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const GETPID: usize = 39;
+    pub const RT_SIGPENDING: usize = 127;
+    pub const RT_SIGACTION: usize = 13;
+    pub const GETSOCKNAME: usize = 51;
+    pub const CLOSE: usize = 3;
+    pub const EXIT_GROUP: usize = 231;
+    pub const GETPEERNAME: usize = 52;
     pub const PRLIMIT: usize = 302;
 }
 /// System call numbers used here.
@@ -43,6 +49,12 @@ mod number {
     pub const TGKILL: usize = 131;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const GETPID: usize = 172;
+    pub const RT_SIGPENDING: usize = 136;
+    pub const RT_SIGACTION: usize = 134;
+    pub const GETSOCKNAME: usize = 204;
+    pub const CLOSE: usize = 57;
+    pub const EXIT_GROUP: usize = 94;
+    pub const GETPEERNAME: usize = 205;
     pub const PRLIMIT: usize = 261;
 }
 
@@ -368,4 +380,136 @@ pub fn set_signal_mask(mask: u64) -> u64 {
         )
     };
     before
+}
+
+/// True when a thread of this process has this id.
+#[must_use]
+pub fn thread_exists(thread: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    let result = unsafe {
+        system_call(
+            number::TGKILL,
+            [process_id() as usize, thread as usize, 0, 0, 0, 0],
+        )
+    };
+    result != -3 // ESRCH
+}
+
+/// What a signal does when it is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Ignored, or the default action.
+    None,
+    /// A handler runs; `restart`: SA_RESTART is set.
+    Handler {
+        /// Interrupted calls are restarted.
+        restart: bool,
+    },
+}
+
+/// Signals that are pending for this thread or process, as a mask.
+#[must_use]
+pub fn pending_signals() -> u64 {
+    let mut pending: u64 = 0;
+    // SAFETY: one local mask of eight bytes.
+    unsafe {
+        system_call(
+            number::RT_SIGPENDING,
+            [&raw mut pending as usize, 8, 0, 0, 0, 0],
+        )
+    };
+    pending
+}
+
+/// What a signal would do (rt_sigaction with nothing to set).
+#[must_use]
+pub fn signal_disposition(signal: c_int) -> Disposition {
+    const SA_RESTART: u64 = 0x1000_0000;
+    // struct kernel_sigaction: handler, flags, (restorer,) mask.
+    let mut action: [u64; 4] = [0; 4];
+    // SAFETY: a local structure of the kernel's size.
+    unsafe {
+        system_call(
+            number::RT_SIGACTION,
+            [signal as usize, 0, &raw mut action as usize, 8, 0, 0],
+        )
+    };
+    if action[0] <= 1 {
+        Disposition::None
+    } else {
+        Disposition::Handler {
+            restart: action[1] & SA_RESTART != 0,
+        }
+    }
+}
+
+/// getsockname(2) or getpeername(2) into a buffer of a `sockaddr_in6`; the length the kernel wrote.
+fn socket_name(call: usize, descriptor: c_int, buffer: &mut [u8; 28]) -> Result<usize, Errno> {
+    let mut length: u32 = 28;
+    // SAFETY: buffer and length are local and of the stated size.
+    let result = unsafe {
+        system_call(
+            call,
+            [
+                descriptor as usize,
+                buffer.as_mut_ptr() as usize,
+                &raw mut length as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    checked(result).map(|_| length as usize)
+}
+
+/// An internet address as 16 bytes (IPv4 mapped) and a port in host order; nothing for other families.
+pub type InternetName = Option<([u8; 16], u16)>;
+
+/// Reads a `sockaddr` of either internet family.
+#[must_use]
+pub fn internet_name(bytes: &[u8]) -> InternetName {
+    let family = u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]);
+    let port = u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]);
+    let mut address = [0u8; 16];
+    match family {
+        2 => {
+            address[10] = 255;
+            address[11] = 255;
+            address[12..16].copy_from_slice(bytes.get(4..8)?);
+        }
+        10 => address.copy_from_slice(bytes.get(8..24)?),
+        _ => return None,
+    }
+    Some((address, port))
+}
+
+/// The socket's own address.
+#[must_use]
+pub fn own_name(descriptor: c_int) -> InternetName {
+    let mut buffer = [0u8; 28];
+    let length = socket_name(number::GETSOCKNAME, descriptor, &mut buffer).ok()?;
+    internet_name(buffer.get(..length.min(28))?)
+}
+
+/// The far end's address.
+#[must_use]
+pub fn far_name(descriptor: c_int) -> InternetName {
+    let mut buffer = [0u8; 28];
+    let length = socket_name(number::GETPEERNAME, descriptor, &mut buffer).ok()?;
+    internet_name(buffer.get(..length.min(28))?)
+}
+
+/// close(2) of a private descriptor.
+pub fn close(descriptor: c_int) {
+    // SAFETY: a plain number; callers own it.
+    unsafe { system_call(number::CLOSE, [descriptor as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// Ends the process at start, before `main` (strict mode only).
+pub fn exit_process(status: c_int) -> ! {
+    loop {
+        // SAFETY: does not return.
+        unsafe { system_call(number::EXIT_GROUP, [status as usize, 0, 0, 0, 0, 0]) };
+    }
 }

@@ -21,7 +21,11 @@ pub mod backoff;
 pub mod bell;
 #[cfg(not(loom))]
 pub mod channel;
+#[cfg(not(loom))]
+pub mod endpoint;
 pub mod error;
+#[cfg(not(loom))]
+pub mod family;
 pub mod fault;
 #[cfg(not(loom))]
 pub mod ict;
@@ -31,6 +35,10 @@ pub mod lock;
 pub mod memory;
 pub mod ready;
 pub mod ring;
+#[cfg(not(loom))]
+pub mod statistics;
+#[cfg(not(loom))]
+pub mod stream;
 pub mod sync;
 #[cfg(not(loom))]
 pub mod wait;

@@ -70,6 +70,11 @@ impl LockWord {
         Self(AtomicU64::new(FREE))
     }
 
+    /// Free again, whoever held it: the word begins a new life.
+    pub fn reset(&self) {
+        self.0.store(FREE, Ordering::Release);
+    }
+
     /// Takes the lock if it is free.
     #[inline]
     #[must_use]

@@ -37,6 +37,7 @@ impl Channel {
             retired_serial: AtomicU64::new(0),
             parts: PartsCell::empty(),
             claims: ClaimState::new(),
+            rung: super::notify::Rung::new(),
         }
     }
 
@@ -144,6 +145,7 @@ pub fn insert(
     };
     write_header(&parts.own);
     channel.claims.reset();
+    channel.rung.reset();
     channel.members.store(1, Ordering::Relaxed);
     LIVE_COUNT.fetch_add(1, Ordering::Relaxed);
     // Release, partner: the acquire in `get`.

@@ -48,6 +48,14 @@ impl RingBytes {
         }
     }
 
+    /// Address of the first byte, to be kept as a number in family memory.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    #[must_use]
+    pub const fn base(self) -> *mut u8 {
+        self.base
+    }
+
     /// Length of the ring.
     #[inline(always)]
     #[must_use]

@@ -46,6 +46,21 @@ pub struct Outcome {
 }
 
 impl WaitHistory {
+    /// Forgets the past.
+    pub fn reset(&self) {
+        for word in [
+            &self.expected_ticks,
+            &self.budget_ticks,
+            &self.least_ticks,
+            &self.sleeps,
+            &self.skip,
+            &self.penalty,
+            &self.wins,
+        ] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// A waiter without a past: its first wait spins.
     #[must_use]
     pub const fn new() -> Self {

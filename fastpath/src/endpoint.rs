@@ -1,0 +1,301 @@
+//! The endpoint: one end of one connection, as this side's processes know it. Lives in family memory.
+//!
+//! Everything here is this side's own truth; what the far side may see is published from it into the ICT entry. Words
+//! of the sending half change under `tx_lock`, words of the receiving half under `rx_lock`; counts of threads that are
+//! inside the kernel change without a lock. No thread holds both locks.
+
+use crate::lock::LockWord;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Processes that can hold one endpoint; with more the socket goes back to the kernel.
+pub const HOLDERS: usize = 16;
+
+/// A word that changes under a lock (or is private to one thread) and is atomic only because memory is shared.
+#[repr(transparent)]
+pub struct Plain32(AtomicU32);
+/// As [`Plain32`], eight bytes.
+#[repr(transparent)]
+pub struct Plain64(AtomicU64);
+
+macro_rules! plain {
+    ($name:ident $int:ident) => {
+        impl $name {
+            /// The value.
+            #[inline(always)]
+            pub fn get(&self) -> $int {
+                self.0.load(Ordering::Relaxed)
+            }
+            /// Sets the value.
+            #[inline(always)]
+            pub fn set(&self, value: $int) {
+                self.0.store(value, Ordering::Relaxed);
+            }
+            /// Adds without a locked instruction: the caller holds the lock that guards the word.
+            #[inline(always)]
+            pub fn add(&self, amount: $int) -> $int {
+                let value = self.get().wrapping_add(amount);
+                self.set(value);
+                value
+            }
+        }
+    };
+}
+plain!(Plain32 u32);
+plain!(Plain64 u64);
+
+/// What is known of one process that holds the endpoint.
+#[repr(C)]
+pub struct Holder {
+    /// Place in the family's table of processes, plus one; 0 = free.
+    pub process: AtomicU32,
+    /// Descriptor numbers of that process that name the endpoint.
+    pub numbers: AtomicU32,
+    /// Threads of that process asleep on the line.
+    pub asleep: AtomicU32,
+    spare: AtomicU32,
+}
+
+/// How far an endpoint has come.
+pub mod binding {
+    /// No channel: plain kernel socket.
+    pub const NONE: u32 = 0;
+    /// Has a slot in a channel.
+    pub const BOUND: u32 = 1;
+    /// Has left its channel for good: plain kernel socket for ever.
+    pub const LEFT: u32 = 2;
+    /// The far side lied, or somebody used the socket behind us: every call says ECONNRESET, end of stream or EPIPE.
+    pub const CONDEMNED: u32 = 3;
+}
+
+/// One end of one connection.
+#[repr(C, align(64))]
+pub struct Endpoint {
+    // ---- sending half, under tx_lock
+    /// Guards the sending half.
+    pub tx_lock: LockWord,
+    /// Bytes ever published into the own ring.
+    pub tx_tail: Plain64,
+    /// Last checked far head.
+    pub tx_head_seen: Plain64,
+    /// Bytes written to the kernel stream, bells included; exact while `tx_ep` is odd.
+    pub ktx: Plain64,
+    /// Switches of the sending direction.
+    pub tx_ep: Plain32,
+    /// `arm.rx` of the far entry last rung for.
+    pub rung_rx: Plain32,
+    /// `arm.tx` of the far entry last rung for.
+    pub rung_tx: Plain32,
+    /// Plain kernel for ever in the sending direction, after a rewind.
+    pub over: Plain32,
+    /// A bell could not be sent: the connection is broken, the next send asks the kernel.
+    pub broken: Plain32,
+    /// Own shutdown(WR) has happened.
+    pub write_shut: Plain32,
+    /// The reset that a far close with unread bytes means was shown; under `rx_lock`.
+    pub reset_shown: Plain32,
+    /// Length of the own ring; 0 = none allocated.
+    pub tx_ring_bytes: Plain32,
+    // ---- second line: sending half, colder
+    /// Address of the own ring.
+    pub tx_ring: Plain64,
+    /// Rewind under way: position + 1, 0 = none.
+    pub rewind_position: Plain64,
+    /// Position of the far head when the ring was first found full, and when that was (ns); for the spill.
+    pub full_head: Plain64,
+    /// Monotonic time in ns when `full_head` was set; 0 = not full.
+    pub full_since_ns: Plain64,
+    /// Offset of the own ring in the own region.
+    pub tx_ring_offset: Plain32,
+    /// Sends to skip before the next attempt to upgrade.
+    pub upgrade_pause: Plain32,
+    /// Next value of `upgrade_pause`.
+    pub upgrade_pause_next: Plain32,
+    /// Times the ring was found full since the last upgrade.
+    pub full_count: Plain32,
+    /// Program's values of kernel options that are shadowed while on the ring: bit set = shadowed (see `stream::line`).
+    pub shadowed: Plain32,
+    /// Shadowed TCP_NODELAY.
+    pub shadow_no_delay: Plain32,
+    /// Shadowed TCP_CORK.
+    pub shadow_cork: Plain32,
+    spare_tx: Plain32,
+    // ---- receiving half, under rx_lock
+    /// Guards the receiving half.
+    pub rx_lock: LockWord,
+    /// Bytes ever taken from the far ring.
+    pub rx_head: Plain64,
+    /// Last checked far tail.
+    pub rx_tail_seen: Plain64,
+    /// Bytes taken from the kernel stream, bells included; exact while a grant is open.
+    pub krx: Plain64,
+    /// Switches of the receiving direction that were passed.
+    pub rx_ep: Plain32,
+    /// Last grant given (rx_ep + 1 while open).
+    pub granted: Plain32,
+    /// Own copy of the checked length of the far ring; 0 = none.
+    pub rx_ring_bytes: Plain32,
+    /// The kernel stream has ended.
+    pub keof: AtomicU32,
+    /// An error taken from the kernel that the program has not seen, as errno.
+    pub error: AtomicU32,
+    /// Program's SO_RCVLOWAT, emulated while on the ring; 0 or 1 = none.
+    pub low_water: Plain32,
+    // ---- fourth line: sleepers and identity
+    /// Address of the far ring.
+    pub rx_ring: Plain64,
+    /// Threads asleep on the line (inside the kernel, peeking or polling), all processes.
+    pub asleep: AtomicU32,
+    /// Of those, readers that armed `arm.rx`.
+    pub armed_rx: AtomicU32,
+    /// Of those, writers that armed `arm.tx`.
+    pub armed_tx: AtomicU32,
+    /// Threads inside a kernel send.
+    pub itx: AtomicU32,
+    /// Threads inside a consuming kernel receive.
+    pub irx: AtomicU32,
+    /// See [`binding`].
+    pub binding: AtomicU32,
+    /// 1 while the ring is wished for; 0 after a release by the program or a policy.
+    pub wished: AtomicU32,
+    /// Reason code shown for the endpoint.
+    pub reason: AtomicU32,
+    /// Address of this side's ICT entry.
+    pub own_entry: Plain64,
+    /// Address of the far side's ICT entry.
+    pub far_entry: Plain64,
+    /// Index of the channel in the process's table, plus one.
+    pub channel: Plain32,
+    /// Slot.
+    pub slot: Plain32,
+    /// Generation of the slot.
+    pub slot_generation: Plain32,
+    /// Raised when the endpoint is freed: a stale handle does not match.
+    pub generation: AtomicU32,
+    // ---- statistics and evidence
+    /// Address of the row in the statistics page; 0 = none.
+    pub row: Plain64,
+    /// Socket cookie, to notice a number that means another socket.
+    pub cookie: Plain64,
+    /// Bytes received, by any carrier.
+    pub bytes_in: Plain64,
+    /// Bytes sent, by any carrier.
+    pub bytes_out: Plain64,
+    /// Turns: sends that followed a receive (connecting end), receives that followed a send (accepting end).
+    pub turns: Plain32,
+    /// 1 after a receive, 2 after a send: what the last transfer was.
+    pub last_transfer: Plain32,
+    /// 1 connecting end, 2 accepting end.
+    pub role: Plain32,
+    /// Index of this process's negotiation, plus one; only the process that began it acts on it.
+    pub negotiation: AtomicU32,
+    /// Next chance for discovery, in turns; and in bytes for one-way streams.
+    pub next_turn: Plain32,
+    /// See `next_turn`, 0 = 256 KiB not reached yet.
+    pub next_bytes: Plain64,
+    /// Place of the process that negotiates, plus one.
+    pub negotiator: Plain32,
+    /// Upgrades made and passed since the binding.
+    pub switches: Plain32,
+    /// Link of the free list: index + 1.
+    pub next_free: AtomicU32,
+    /// Last look at the kernel from an empty ring without sleeping, ns (POSIX.md R4).
+    pub last_kernel_look_ns: Plain64,
+    /// Readiness: index + 1 of the epoll instance whose waiter watches this endpoint (process-private meaning of its owner).
+    pub watching_instance: AtomicU32,
+    /// Readiness: 1 after a send that found no room.
+    pub out_blocked: AtomicU32,
+    /// How long waits of readers take here.
+    pub wait_receive: crate::wait::WaitHistory,
+    /// How long waits of writers take here.
+    pub wait_send: crate::wait::WaitHistory,
+    /// The processes that hold the endpoint.
+    pub holders: [Holder; HOLDERS],
+}
+
+impl Endpoint {
+    /// Back to the state of a socket nothing is known about; locks free. The generation stays.
+    pub fn reset(&self) {
+        macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
+        macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
+        zero!(reset_shown broken tx_tail tx_head_seen ktx tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
+            full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
+            shadow_cork spare_tx rx_head rx_tail_seen krx rx_ep granted rx_ring_bytes low_water rx_ring own_entry
+            far_entry channel slot slot_generation row cookie bytes_in bytes_out turns last_transfer role next_turn
+            next_bytes negotiator switches last_kernel_look_ns);
+        clear!(keof error asleep armed_rx armed_tx itx irx binding wished reason negotiation watching_instance
+            out_blocked);
+        self.tx_lock.reset();
+        self.rx_lock.reset();
+        self.wait_receive.reset();
+        self.wait_send.reset();
+        for holder in &self.holders {
+            holder.process.store(0, Ordering::Relaxed);
+            holder.numbers.store(0, Ordering::Relaxed);
+            holder.asleep.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The holder entry of a process (by its place in the family).
+    #[must_use]
+    pub fn holder(&self, place: u32) -> Option<&Holder> {
+        self.holders
+            .iter()
+            .find(|holder| holder.process.load(Ordering::Acquire) == place + 1)
+    }
+
+    /// Adds descriptor numbers of a process; false when all holder entries are taken.
+    pub fn add_numbers(&self, place: u32, numbers: u32) -> bool {
+        if let Some(holder) = self.holder(place) {
+            holder.numbers.fetch_add(numbers, Ordering::AcqRel);
+            return true;
+        }
+        for holder in &self.holders {
+            let taken = holder
+                .process
+                .compare_exchange(0, place + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            if taken {
+                holder.asleep.store(0, Ordering::Relaxed);
+                holder.numbers.store(numbers, Ordering::Release);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes one descriptor number of a process away; true when the process holds none any more.
+    pub fn remove_number(&self, place: u32) -> bool {
+        let Some(holder) = self.holder(place) else {
+            return true;
+        };
+        if holder.numbers.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return false;
+        }
+        holder.process.store(0, Ordering::Release);
+        true
+    }
+
+    /// True when a living process other than the one at `place` holds the endpoint. Entries of dead processes are
+    /// cleared, and their sleepers no longer counted.
+    #[must_use]
+    pub fn has_other_holder(&self, place: u32) -> bool {
+        let mut found = false;
+        for holder in &self.holders {
+            let process = holder.process.load(Ordering::Acquire);
+            if process == 0 || process == place + 1 {
+                continue;
+            }
+            if crate::family::is_process_alive(process - 1) {
+                found = true;
+            } else if holder
+                .process
+                .compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
+                let asleep = holder.asleep.swap(0, Ordering::AcqRel);
+                self.asleep.fetch_sub(asleep, Ordering::AcqRel);
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,205 @@
+//! One stream, two carriers: each direction is a row of segments, carried in turn by the kernel socket and by a ring.
+//!
+//! The normative text is SWITCH.md; its step names are the [`labels::Label`]s reached here, and the explicit-state model
+//! carries the same names. A [`Stream`] is a call's view of an endpoint: built on the stack, thrown away at the end. No
+//! function here sleeps in the kernel; what must sleep is returned to the caller as an outcome, so that no frame with
+//! anything to drop lies under a cancellable sleep.
+//!
+//! Invariants (SWITCH.md §2): bells lie on a kernel stream only between an upgrade and its `kr`; upgrade is granted,
+//! retreat never waits; bells are consumed only under `rx_lock`, below `koff`, with nobody asleep on the line; the end
+//! is the kernel's; no thread holds two locks.
+//!
+//! * [`pieces`]: the program's buffers.
+//! * [`labels`]: the labelled steps.
+//! * [`line`]: bells, offsets and options of the kernel socket underneath.
+//! * [`switch`]: announce, bell, upgrade, retreat, grant, pass.
+//! * [`send`], [`receive`]: the data calls.
+//! * [`sleep`]: arming and what a sleeper looks at.
+//! * [`ends`]: shutdown, leave, what the far side's end looks like.
+//! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
+//! * [`look`]: readiness without side effects on the program's bytes.
+
+pub mod ends;
+pub mod labels;
+pub mod line;
+pub mod look;
+pub mod pieces;
+pub mod receive;
+pub mod rewind;
+pub mod send;
+pub mod sleep;
+pub mod switch;
+
+use crate::channel::Channel;
+use crate::endpoint::{Endpoint, binding};
+use crate::ict::{FarEntry, OwnEntry};
+use crate::lock::{Locked, Owner};
+use crate::sync::Ordering;
+use core::cell::Cell;
+use core::ffi::c_int;
+
+/// A call's view of an endpoint.
+pub struct Stream {
+    /// The truth, in family memory.
+    pub endpoint: &'static Endpoint,
+    /// The descriptor the program used.
+    pub descriptor: c_int,
+    /// Who is calling.
+    pub me: Owner,
+    /// Bells were consumed: an epoll set that watches the line may have lost its wake and must be kicked.
+    pub drained: Cell<bool>,
+    /// A direction changed its carrier: readiness registrations must be brought up to date.
+    pub switched: Cell<bool>,
+}
+
+/// Why a lock could not be taken: the calling thread holds it already (a signal handler interrupted the shim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reentered;
+
+impl Stream {
+    /// A view of `endpoint` for one call.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(endpoint: &'static Endpoint, descriptor: c_int, me: Owner) -> Stream {
+        Stream {
+            endpoint,
+            descriptor,
+            me,
+            drained: Cell::new(false),
+            switched: Cell::new(false),
+        }
+    }
+
+    /// True while the endpoint has a slot: readiness must be asked here, not in the kernel.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.endpoint.binding.load(Ordering::Acquire) == binding::BOUND
+    }
+
+    #[inline(always)]
+    #[expect(
+        unsafe_code,
+        reason = "the addresses were stored at binding; the channel stays mapped while bound"
+    )]
+    pub(crate) fn own(&self) -> OwnEntry {
+        // SAFETY: bound endpoints hold the address of a mapped entry; callers have checked the binding.
+        unsafe { OwnEntry::at(self.endpoint.own_entry.get() as *mut u8) }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "as for `own`")]
+    pub(crate) fn far(&self) -> FarEntry {
+        // SAFETY: as for `own`.
+        unsafe { FarEntry::at(self.endpoint.far_entry.get() as *mut u8) }
+    }
+
+    /// The channel of a bound endpoint.
+    #[inline]
+    #[must_use]
+    pub fn channel(&self) -> Option<&'static Channel> {
+        crate::channel::table::get(self.endpoint.channel.get().checked_sub(1)?)
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock_sending(&self) -> Result<(), Reentered> {
+        if self.endpoint.tx_lock.try_lock(self.me) {
+            return Ok(());
+        }
+        match self.endpoint.tx_lock.lock(self.me, is_alive) {
+            Locked::Taken => Ok(()),
+            Locked::Recovered => {
+                self.repair_sending();
+                Ok(())
+            }
+            Locked::OwnThread => Err(Reentered),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn unlock_sending(&self) {
+        self.endpoint.tx_lock.unlock(self.me);
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock_receiving(&self) -> Result<(), Reentered> {
+        if self.endpoint.rx_lock.try_lock(self.me) {
+            return Ok(());
+        }
+        match self.endpoint.rx_lock.lock(self.me, is_alive) {
+            Locked::Taken => Ok(()),
+            Locked::Recovered => {
+                self.repair_receiving();
+                Ok(())
+            }
+            Locked::OwnThread => Err(Reentered),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn unlock_receiving(&self) {
+        self.endpoint.rx_lock.unlock(self.me);
+    }
+
+    /// Binds the endpoint to a slot of a channel; both directions start on the kernel.
+    pub fn bind(&self, channel: &'static Channel, slot: u32, generation: u32) -> bool {
+        let (Some(own), Some(far)) = (channel.own_entry(slot), channel.far_entry(slot)) else {
+            return false;
+        };
+        let endpoint = self.endpoint;
+        endpoint.own_entry.set(own.address() as u64);
+        endpoint.far_entry.set(far.address() as u64);
+        endpoint.channel.set(channel.index() + 1);
+        endpoint.slot.set(slot);
+        endpoint.slot_generation.set(generation);
+        endpoint.tx_tail.set(0);
+        endpoint.tx_head_seen.set(0);
+        endpoint.tx_ep.set(0);
+        endpoint.rx_head.set(0);
+        endpoint.rx_tail_seen.set(0);
+        endpoint.rx_ep.set(0);
+        endpoint.granted.set(0);
+        endpoint.tx_ring_bytes.set(0);
+        endpoint.rx_ring_bytes.set(0);
+        endpoint.rung_rx.set(0);
+        endpoint.rung_tx.set(0);
+        endpoint.wished.store(1, Ordering::Relaxed);
+        endpoint.binding.store(binding::BOUND, Ordering::Release);
+        true
+    }
+
+    /// Something impossible was read from the far side, or somebody used the socket behind us: the connection ends with
+    /// ECONNRESET, nothing else notices (TRUST.md; POSIX.md row 35). Called with a lock of the endpoint held or none.
+    pub(crate) fn condemn(&self, reason: kmod_interface::reason::Reason) {
+        if self
+            .endpoint
+            .binding
+            .swap(binding::CONDEMNED, Ordering::AcqRel)
+            == binding::CONDEMNED
+        {
+            return;
+        }
+        self.endpoint.reason.store(reason as u32, Ordering::Relaxed);
+        self.endpoint.error.store(ECONNRESET, Ordering::Release);
+        self.endpoint.keof.store(1, Ordering::Release);
+        crate::kernel_call::reset_connection(self.descriptor);
+        self.switched.set(true);
+    }
+}
+
+pub(crate) const ECONNRESET: u32 = 104;
+
+fn is_alive(owner: Owner) -> bool {
+    crate::family::is_process_alive(owner.process_slot)
+        && (owner.process_slot != crate::family::process_place().unwrap_or(u32::MAX)
+            || crate::kernel_call::thread_exists(owner.thread))
+}
+
+/// Monotonic time in nanoseconds.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}

@@ -1,0 +1,193 @@
+//! Ends: shutdown, leaving for good, and what the far side's end looks like here (SWITCH.md §4).
+
+use super::labels::{Label, reached};
+use super::receive::Received;
+use super::rewind::Rewound;
+use super::switch::{Drained, RetreatCause};
+use super::{Stream, monotonic_ns};
+use crate::endpoint::binding;
+use crate::kernel_call;
+use crate::statistics::count;
+use crate::sync::Ordering;
+use kmod_interface::limits::LEAVE_WAIT_MS;
+use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
+
+/// Where an end was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `fin` behind the last byte of the ring.
+    Shutdown,
+    /// The kernel stream ended and the ring is drained.
+    Kernel,
+    /// The connection was condemned.
+    Condemned,
+}
+
+impl Stream {
+    /// End of stream or reset, as TCP would show it. Under `rx_lock`.
+    pub(super) fn show_end(&self, end: End) -> Received {
+        let endpoint = self.endpoint;
+        let error = endpoint.error.swap(0, Ordering::AcqRel);
+        if error != 0 {
+            return Received::Failed(error as i32);
+        }
+        if end == End::Kernel && endpoint.reset_shown.get() == 0 {
+            // The far side closed with bytes of ours unread and without shutdown: on Linux that is a reset.
+            let far = self.far();
+            let unread = endpoint.tx_ep.get() & 1 == 1
+                && endpoint.over.get() == 0
+                && endpoint.write_shut.get() == 0
+                && far.head().load(Ordering::Acquire) != endpoint.tx_tail.get();
+            if unread && far.fin().load(Ordering::Acquire) == 0 {
+                // Shown once; afterwards the stream has just ended.
+                endpoint.reset_shown.set(1);
+                return Received::Failed(super::ECONNRESET as i32);
+            }
+        }
+        Received::End
+    }
+
+    /// shutdown(WR): `fin` on the ring; the caller makes the kernel's shutdown between [`Self::begin_shutdown`] and
+    /// [`Self::end_shutdown`]. `true`: `end_shutdown` must follow, the sending lock is held.
+    pub fn begin_shutdown(&self) -> bool {
+        // No thread of this side may be inside a kernel send: its bytes belong before the end.
+        for round in 0..200 {
+            if self.lock_sending().is_err() {
+                return false;
+            }
+            if !self.is_bound() {
+                self.unlock_sending();
+                return false;
+            }
+            if self.endpoint.itx.load(Ordering::Acquire) != 0 && round < 100 {
+                self.unlock_sending();
+                rustix::thread::sched_yield();
+                continue;
+            }
+            if self.endpoint.over.get() == 0 && !self.announce() {
+                match self.rewind_locked() {
+                    Rewound::Over => {}
+                    Rewound::Condemned => {
+                        self.unlock_sending();
+                        return false;
+                    }
+                    Rewound::Blocked => {
+                        self.unlock_sending();
+                        kernel_call::poll_one(self.descriptor, 4, 1);
+                        continue;
+                    }
+                }
+            }
+            if self.endpoint.over.get() == 0 && self.endpoint.tx_ep.get() & 1 == 1 {
+                self.own().fin().store(1, Ordering::Release);
+                reached(Label::FinPublish);
+            }
+            self.endpoint.write_shut.set(1);
+            return true;
+        }
+        false
+    }
+
+    /// After the kernel's shutdown.
+    pub fn end_shutdown(&self) {
+        reached(Label::FinKernel);
+        self.own().ringing().store(0, Ordering::Release);
+        self.unlock_sending();
+        self.switched.set(true);
+    }
+
+    /// shutdown(RD): what is in the ring stays readable, then the stream has ended.
+    pub fn shut_reading(&self) {
+        self.endpoint.keof.store(1, Ordering::Release);
+        self.switched.set(true);
+    }
+
+    /// LEAVE: close or exit of the last managed holder, or exec with a surviving descriptor. Afterwards the endpoint is
+    /// a plain kernel socket for ever; what of the ring was not read here, the far side sends again through the kernel.
+    pub fn leave(&self) {
+        if self.lock_receiving().is_err() {
+            return;
+        }
+        if !self.is_bound() || self.own().gone().load(Ordering::Relaxed) != 0 {
+            self.unlock_receiving();
+            return;
+        }
+        count(Counter::Leaves, 1);
+        let endpoint = self.endpoint;
+        let far = self.far();
+        // Partner of the fence: ANNOUNCE writes `ringing`, fence, reads `gone`.
+        self.own().gone().publish_and_fence(1);
+        reached(Label::LeaveGone);
+        let deadline = monotonic_ns() + LEAVE_WAIT_MS * 1_000_000;
+        while far.ringing().load(Ordering::Acquire) != 0 && monotonic_ns() < deadline {
+            rustix::thread::sched_yield();
+        }
+        reached(Label::LeaveRingingWait);
+        // `ringing` is clear: the far side's ep, koff and fin are final.
+        let ep = far.ep().load(Ordering::Acquire);
+        let unpassed = ep != endpoint.rx_ep.get();
+        if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
+            self.condemn_misbehaved();
+            self.unlock_receiving();
+            return;
+        }
+        let behind = unpassed && ep & 1 == 0;
+        let unread = ep != 0 && far.tail().load(Ordering::Acquire) != endpoint.rx_head.get();
+        if unread && (behind || far.fin().load(Ordering::Acquire) != 0) {
+            // What is newer is in the kernel already: nobody can put it in order any more. A last holder that closes
+            // with unread bytes resets on Linux, too.
+            reached(Label::LeaveReset);
+            self.condemn(Reason::LeftBehind);
+            self.unlock_receiving();
+            return;
+        }
+        let end = if behind {
+            far.kr().load(Ordering::Acquire)
+        } else if ep & 1 == 1 {
+            far.koff().load(Ordering::Acquire)
+        } else {
+            endpoint.krx.get()
+        };
+        let deadline = monotonic_ns() + LEAVE_WAIT_MS * 1_000_000;
+        while endpoint.krx.get() != end && endpoint.keof.load(Ordering::Acquire) == 0 {
+            match self.consume_to(end) {
+                Drained::Bells => {}
+                Drained::End => break,
+                Drained::Condemned => {
+                    self.unlock_receiving();
+                    return;
+                }
+            }
+            if endpoint.krx.get() != end && monotonic_ns() > deadline {
+                self.condemn(Reason::LeftBehind);
+                self.unlock_receiving();
+                return;
+            }
+        }
+        reached(Label::LeaveDrain);
+        super::line::restore_receiving_options(endpoint, self.descriptor);
+        self.unlock_receiving();
+        if self.lock_sending().is_ok() {
+            if self.is_bound()
+                && endpoint.over.get() == 0
+                && endpoint.tx_ep.get() & 1 == 1
+                && endpoint.write_shut.get() == 0
+            {
+                if !self.retreat(RetreatCause::Local) {
+                    let _ = self.rewind_locked();
+                }
+                reached(Label::LeaveRetreat);
+            }
+            let _ = endpoint.binding.compare_exchange(
+                binding::BOUND,
+                binding::LEFT,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            self.unlock_sending();
+        }
+        self.switched.set(true);
+        reached(Label::LeaveClose);
+    }
+}

@@ -1,0 +1,232 @@
+//! Readiness as `poll` would show it, from the real indices (READINESS.md 6, SWITCH.md §9).
+
+use super::Stream;
+use super::line::{self, Peeked};
+use super::switch::{Passed, RetreatCause};
+use crate::endpoint::binding;
+use crate::kernel_call::poll_one;
+use crate::sync::Ordering;
+
+/// What holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes, an end or an error can be received (POLLIN).
+    pub readable: bool,
+    /// A send would find room (POLLOUT).
+    pub writable: bool,
+    /// The far side has shut its sending direction (POLLRDHUP).
+    pub read_ended: bool,
+    /// Both directions have ended (POLLHUP).
+    pub hung_up: bool,
+    /// An error waits to be shown (POLLERR).
+    pub failed: bool,
+}
+
+const POLLIN: i16 = 1;
+const POLLOUT: i16 = 4;
+const POLLERR: i16 = 8;
+const POLLHUP: i16 = 16;
+const POLLRDHUP: i16 = 0x2000;
+
+impl Stream {
+    /// What holds now. `writable` is looked at only if asked for, since a full ring with a dead line must retreat
+    /// before saying no. Takes each lock in turn.
+    pub fn readiness(&self, ask_writable: bool) -> Readiness {
+        let endpoint = self.endpoint;
+        match endpoint.binding.load(Ordering::Acquire) {
+            binding::BOUND => {}
+            binding::CONDEMNED => {
+                return Readiness {
+                    readable: true,
+                    writable: true,
+                    read_ended: true,
+                    hung_up: true,
+                    failed: endpoint.error.load(Ordering::Acquire) != 0,
+                };
+            }
+            _ => return self.kernel_readiness(ask_writable),
+        }
+        if self.must_rewind() {
+            let _ = self.rewind();
+        }
+        let mut ready = self.receiving_readiness();
+        if ask_writable {
+            ready.writable = self.sending_readiness();
+        }
+        ready
+    }
+
+    fn kernel_readiness(&self, ask_writable: bool) -> Readiness {
+        let events = POLLIN | POLLRDHUP | if ask_writable { POLLOUT } else { 0 };
+        let returned = poll_one(self.descriptor, events, 0);
+        Readiness {
+            readable: returned & POLLIN != 0,
+            writable: returned & POLLOUT != 0,
+            read_ended: returned & POLLRDHUP != 0,
+            hung_up: returned & POLLHUP != 0,
+            failed: returned & POLLERR != 0,
+        }
+    }
+
+    fn receiving_readiness(&self) -> Readiness {
+        if self.lock_receiving().is_err() {
+            return Readiness::default();
+        }
+        let ready = self.receiving_readiness_locked();
+        self.unlock_receiving();
+        ready
+    }
+
+    fn receiving_readiness_locked(&self) -> Readiness {
+        let endpoint = self.endpoint;
+        let mut ready = Readiness::default();
+        for _ in 0..4 {
+            if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+                return Readiness {
+                    readable: true,
+                    read_ended: true,
+                    hung_up: true,
+                    ..ready
+                };
+            }
+            let far = self.far();
+            let fin = far.fin().load(Ordering::Acquire) != 0;
+            if endpoint.rx_ep.get() & 1 == 0 {
+                let unread = line::unread_bytes(self.descriptor);
+                let ep = far.ep().load(Ordering::Acquire);
+                let granted = endpoint.granted.get() == endpoint.rx_ep.get().wrapping_add(1);
+                if granted && ep != endpoint.rx_ep.get() {
+                    if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
+                        self.condemn_misbehaved();
+                    } else {
+                        self.pass_upgrade();
+                    }
+                    continue;
+                }
+                let kernel = self.kernel_readiness(false);
+                let enough = unread >= u64::from(endpoint.low_water.get().max(1));
+                return Readiness {
+                    readable: kernel.read_ended
+                        || kernel.failed
+                        || (kernel.readable && (enough || unread == 0)),
+                    ..kernel
+                };
+            }
+            let ep = far.ep().load(Ordering::Acquire);
+            let ended = fin || endpoint.keof.load(Ordering::Acquire) != 0;
+            let tail = far.tail().load(Ordering::Acquire);
+            let available = tail.wrapping_sub(endpoint.rx_head.get());
+            ready.read_ended = ended;
+            ready.failed = endpoint.error.load(Ordering::Acquire) != 0;
+            ready.readable =
+                available >= u64::from(endpoint.low_water.get().max(1)) || ended || ready.failed;
+            ready.hung_up = available == 0 && ended && self.kernel_readiness(false).hung_up;
+            if available == 0 && ep != endpoint.rx_ep.get() {
+                match self.pass_retreat() {
+                    Passed::Passed | Passed::Condemned => continue,
+                    Passed::End => {
+                        return Readiness {
+                            readable: true,
+                            read_ended: true,
+                            ..ready
+                        };
+                    }
+                    Passed::NotThere | Passed::OthersAsleep => {}
+                }
+            }
+            if available == 0 && !ended && endpoint.asleep.load(Ordering::Acquire) == 0 {
+                self.look_at_line();
+                if endpoint.keof.load(Ordering::Acquire) != 0 {
+                    continue;
+                }
+            }
+            return ready;
+        }
+        ready
+    }
+
+    /// An empty ring: has the kernel stream ended meanwhile? Bells that have arrived are consumed on the way.
+    fn look_at_line(&self) {
+        let endpoint = self.endpoint;
+        let events = poll_one(self.descriptor, POLLIN | POLLRDHUP, 0);
+        if events == 0 {
+            return;
+        }
+        let end = self.far().koff().load(Ordering::Acquire);
+        if endpoint.krx.get() != end {
+            self.consume_to(end);
+        }
+        if events & (POLLRDHUP | POLLHUP | POLLERR) != 0
+            && endpoint.krx.get() == self.far().koff().load(Ordering::Acquire)
+        {
+            match line::peek(self.descriptor) {
+                Peeked::End => self.kernel_ended(None),
+                Peeked::Failed(errno) => self.kernel_ended(Some(errno)),
+                Peeked::Byte | Peeked::Nothing => {}
+            }
+        }
+    }
+
+    fn sending_readiness(&self) -> bool {
+        let endpoint = self.endpoint;
+        if endpoint.tx_ep.get() & 1 == 1 && endpoint.over.get() == 0 {
+            if self.has_room() {
+                return true;
+            }
+            if !self.is_line_live() {
+                if self.lock_sending().is_err() {
+                    return false;
+                }
+                if self.is_bound()
+                    && endpoint.tx_ep.get() & 1 == 1
+                    && endpoint.over.get() == 0
+                    && !self.has_room()
+                {
+                    self.retreat(RetreatCause::DeadLine);
+                }
+                self.unlock_sending();
+            } else {
+                self.spill_if_stuck();
+            }
+            if endpoint.tx_ep.get() & 1 == 1 {
+                return self.has_room();
+            }
+        }
+        poll_one(self.descriptor, POLLOUT, 0) & (POLLOUT | POLLERR | POLLHUP) != 0
+    }
+
+    /// Bytes that a receive would find now (FIONREAD).
+    pub fn readable_bytes(&self) -> u64 {
+        if self.lock_receiving().is_err() {
+            return 0;
+        }
+        let _ = if self.is_bound() {
+            self.receiving_readiness_locked()
+        } else {
+            Readiness::default()
+        };
+        let bytes = if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
+            let tail = self.far().tail().load(Ordering::Acquire);
+            let available = tail.wrapping_sub(self.endpoint.rx_head.get());
+            available.min(u64::from(self.endpoint.rx_ring_bytes.get()))
+        } else {
+            line::unread_bytes(self.descriptor)
+        };
+        self.unlock_receiving();
+        bytes
+    }
+
+    /// Bytes published and not taken by the far side (what SIOCOUTQ shows beside the kernel's own queue).
+    #[must_use]
+    pub fn unsent_ring_bytes(&self) -> u64 {
+        if !self.is_bound() || self.endpoint.over.get() != 0 {
+            return 0;
+        }
+        let used = self
+            .endpoint
+            .tx_tail
+            .get()
+            .wrapping_sub(self.far().head().load(Ordering::Acquire));
+        used.min(u64::from(self.endpoint.tx_ring_bytes.get()))
+    }
+}

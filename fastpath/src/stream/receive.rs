@@ -1,0 +1,354 @@
+//! RECV (SWITCH.md §3): data from the ring, from the kernel under a grant, or by the program's own kernel call.
+
+use super::Stream;
+use super::ends::End;
+use super::labels::{Label, reached};
+use super::line::{self, Peeked};
+use super::pieces::Pieces;
+use super::switch::{Class, Passed};
+use crate::endpoint::binding;
+use crate::error::Blame;
+use crate::kernel_call;
+use crate::ring::{Consumer, RingBytes};
+use crate::sync::Ordering;
+use core::ffi::c_int;
+
+/// What a receive came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes were taken (or looked at).
+    Bytes(usize),
+    /// The kernel carries and no grant is open: the thread is counted in `irx`; make the program's own call, then
+    /// [`Stream::kernel_received`].
+    Kernel,
+    /// As `Kernel`, but a blocking call must not sleep longer than 10 ms at a time: no bell can tell that the far side
+    /// leaves while our own ring holds bytes it has not read.
+    KernelBounded,
+    /// Nothing yet: sleep ([`Stream::prepare_sleep_receive`]) or say EAGAIN.
+    Empty,
+    /// The stream has ended.
+    End,
+    /// The connection failed with this errno, shown once.
+    Failed(i32),
+    /// Bells must be consumed, but others sleep on the line: give them time, then call again.
+    Crowded,
+    /// The calling thread holds the lock already (a signal handler interrupted the shim).
+    Reentered,
+}
+
+/// How bytes are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    /// MSG_PEEK: leave them where they are.
+    pub peek: bool,
+    /// MSG_TRUNC on a stream: count and discard without copying.
+    pub discard: bool,
+    /// Fewer than this are "nothing yet", unless the stream has ended (SO_RCVLOWAT, WAITALL with peek).
+    pub minimum: usize,
+}
+
+const MSG_PEEK: c_int = 2;
+const MSG_TRUNC: c_int = 0x20;
+const MSG_DONTWAIT: c_int = 0x40;
+const EAGAIN: i32 = 11;
+const EINTR: i32 = 4;
+
+impl Stream {
+    /// Takes what is there into `pieces`, or says where to look instead.
+    #[inline]
+    pub fn receive(&self, pieces: &mut Pieces, taking: Taking) -> Received {
+        if self.must_rewind() {
+            // Before anything newer of ours, and with `tx_lock` alone; what does not fit now goes on at the next call.
+            let _ = self.rewind();
+        }
+        reached(Label::ReceiveLock);
+        if self.lock_receiving().is_err() {
+            return Received::Reentered;
+        }
+        let mut ring_writers = false;
+        let received = self.receive_locked(pieces, taking, &mut ring_writers);
+        self.unlock_receiving();
+        if ring_writers && self.lock_sending().is_ok() {
+            self.ring_if_armed(Class::Writers);
+            self.unlock_sending();
+        }
+        received
+    }
+
+    #[inline]
+    fn receive_locked(
+        &self,
+        pieces: &mut Pieces,
+        taking: Taking,
+        ring_writers: &mut bool,
+    ) -> Received {
+        let endpoint = self.endpoint;
+        loop {
+            match endpoint.binding.load(Ordering::Acquire) {
+                binding::BOUND => {}
+                binding::CONDEMNED => return self.show_end(End::Condemned),
+                _ => return self.enter_kernel_receive(),
+            }
+            let rx_ep = endpoint.rx_ep.get();
+            if rx_ep & 1 == 0 {
+                if endpoint.granted.get() != rx_ep.wrapping_add(1) && !self.try_grant() {
+                    return self.enter_kernel_receive();
+                }
+                match self.receive_granted(pieces, taking) {
+                    Some(received) => return received,
+                    None => continue,
+                }
+            }
+            match self.receive_odd(pieces, taking, ring_writers) {
+                Ok(Some(received)) => return received,
+                Ok(None) => {}
+                Err(_) => self.condemn_misbehaved(),
+            }
+        }
+    }
+
+    /// A grant is open and the kernel carries. `None`: the switch was passed (or the connection condemned), look again.
+    fn receive_granted(&self, pieces: &mut Pieces, taking: Taking) -> Option<Received> {
+        let endpoint = self.endpoint;
+        // Count before look: what is counted here lies before a switch that is not seen below.
+        let unread = line::unread_bytes(self.descriptor);
+        reached(Label::ReceiveGrantedCount);
+        let ep = self.far().ep().load(Ordering::Acquire);
+        if ep != endpoint.rx_ep.get() {
+            if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
+                self.condemn_misbehaved();
+            } else {
+                self.pass_upgrade();
+            }
+            return None;
+        }
+        let minimum = taking.minimum as u64;
+        if unread == 0 || unread < minimum {
+            return Some(match line::peek(self.descriptor) {
+                Peeked::Nothing => Received::Empty,
+                Peeked::Byte if unread == 0 => Received::Empty,
+                Peeked::Byte if !self.has_kernel_ended() => Received::Empty,
+                Peeked::Byte => self.take_granted(pieces, taking, unread),
+                Peeked::End => {
+                    self.kernel_ended(None);
+                    self.show_end(End::Kernel)
+                }
+                Peeked::Failed(errno) => {
+                    endpoint.keof.store(1, Ordering::Release);
+                    Received::Failed(errno)
+                }
+            });
+        }
+        Some(self.take_granted(pieces, taking, unread))
+    }
+
+    fn has_kernel_ended(&self) -> bool {
+        const POLLRDHUP: i16 = 0x2000;
+        kernel_call::poll_one(self.descriptor, POLLRDHUP, 0) != 0
+    }
+
+    fn take_granted(&self, pieces: &mut Pieces, taking: Taking, unread: u64) -> Received {
+        let endpoint = self.endpoint;
+        let mut left = unread;
+        let mut total: usize = 0;
+        let mut flags = MSG_DONTWAIT;
+        if taking.peek {
+            flags |= MSG_PEEK;
+        }
+        if taking.discard {
+            flags |= MSG_TRUNC;
+        }
+        while left > 0 {
+            let Some((target, length)) = pieces.present() else {
+                break;
+            };
+            let part = (length as u64).min(left) as usize;
+            if taking.peek && total > 0 {
+                // A second peek would show the first bytes again; one piece at a time is what a peek can do here.
+                break;
+            }
+            #[expect(unsafe_code, reason = "receives into the program's buffer")]
+            // SAFETY: the kernel checks the program's buffer itself and answers EFAULT.
+            let taken = unsafe { kernel_call::receive(self.descriptor, target, part, flags) };
+            match taken {
+                Ok(0) => break,
+                Ok(count) => {
+                    pieces.advance(count);
+                    total += count;
+                    left -= count as u64;
+                    if !taking.peek {
+                        self.own()
+                            .krx()
+                            .store(endpoint.krx.add(count as u64), Ordering::Release);
+                    }
+                }
+                Err(EINTR) => {}
+                Err(errno) => {
+                    if total == 0 && errno != EAGAIN {
+                        return Received::Failed(errno);
+                    }
+                    break;
+                }
+            }
+        }
+        reached(Label::ReceiveGrantedTake);
+        if total == 0 {
+            return Received::Empty;
+        }
+        if !taking.peek {
+            endpoint.bytes_in.add(total as u64);
+            crate::statistics::row_kernel_in(endpoint, total as u64);
+        }
+        Received::Bytes(total)
+    }
+
+    /// The ring carries. `None`: a switch was passed, look again.
+    #[inline]
+    fn receive_odd(
+        &self,
+        pieces: &mut Pieces,
+        taking: Taking,
+        ring_writers: &mut bool,
+    ) -> Result<Option<Received>, Blame> {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        // Invariant 7: ep, fin and keof before tail; they count only if the ring is then empty.
+        let ep = far.ep().load(Ordering::Acquire);
+        let fin = far.fin().load(Ordering::Acquire);
+        let keof = endpoint.keof.load(Ordering::Acquire);
+        let switched = ep != endpoint.rx_ep.get();
+        if switched && ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
+            return Err(Blame::PeerMisbehaved("ep"));
+        }
+        #[expect(
+            unsafe_code,
+            reason = "the far ring was checked when the switch was passed"
+        )]
+        // SAFETY: address and length were checked by pass_upgrade; the channel stays mapped while bound.
+        let bytes = unsafe {
+            RingBytes::at(
+                endpoint.rx_ring.get() as *mut u8,
+                endpoint.rx_ring_bytes.get(),
+            )
+        };
+        let mut ring = Consumer::new(
+            bytes,
+            endpoint.rx_head.get(),
+            endpoint.rx_tail_seen.get(),
+            self.own().head(),
+            far.tail(),
+        );
+        // A switch or an end is only believed behind the last tail, so the cached one is not enough then.
+        let look_again = if switched || fin != 0 || keof != 0 {
+            u64::MAX
+        } else {
+            taking.minimum.max(1) as u64
+        };
+        let mut available = ring.available(look_again)?;
+        endpoint.rx_tail_seen.set(ring.tail_seen());
+        reached(Label::ReceiveLook);
+        let ended = fin != 0 || keof != 0 || switched;
+        if available == 0 || (available < taking.minimum as u64 && !ended) {
+            if available > 0 {
+                return Ok(Some(Received::Empty));
+            }
+            if switched {
+                return Ok(match self.pass_retreat() {
+                    Passed::Passed | Passed::Condemned => None,
+                    Passed::NotThere => Some(Received::Empty),
+                    Passed::OthersAsleep => Some(Received::Crowded),
+                    Passed::End => Some(self.show_end(End::Kernel)),
+                });
+            }
+            if fin != 0 {
+                return Ok(Some(self.show_end(End::Shutdown)));
+            }
+            if keof != 0 {
+                return Ok(Some(self.show_end(End::Kernel)));
+            }
+            return Ok(Some(Received::Empty));
+        }
+        let mut total: usize = 0;
+        while available > 0 {
+            let Some((target, length)) = pieces.present() else {
+                break;
+            };
+            let part = (length as u64).min(available) as usize;
+            #[expect(unsafe_code, reason = "copies into the program's buffer")]
+            // SAFETY: `available` was checked against the far tail; the program's buffer is writable (else it faults,
+            // a documented limit).
+            unsafe {
+                if taking.discard {
+                    ring.skip(part as u64);
+                } else if taking.peek {
+                    ring.peek(total as u64, target, part);
+                } else {
+                    ring.copy_out(target, part);
+                }
+            }
+            pieces.advance(part);
+            available -= part as u64;
+            total += part;
+        }
+        reached(Label::ReceiveCopy);
+        if taking.peek {
+            return Ok(Some(Received::Bytes(total)));
+        }
+        endpoint.rx_head.set(ring.head());
+        // Full fence: head before arm.tx (partner: SLEEP(tx) step 3).
+        ring.publish_and_fence();
+        reached(Label::ReceivePublish);
+        endpoint.bytes_in.add(total as u64);
+        crate::statistics::row_ring_in(endpoint, total as u64);
+        // A blocked writer is woken when a quarter of its ring is free (WAITING.md "Ring geometry").
+        let ring_bytes = u64::from(endpoint.rx_ring_bytes.get());
+        if ring_bytes - available >= ring_bytes / 4 {
+            *ring_writers = self.wants_writers_rung();
+        }
+        Ok(Some(Received::Bytes(total)))
+    }
+
+    /// True when the far side has left and our ring may hold bytes that it has not read.
+    #[inline]
+    pub(super) fn must_rewind(&self) -> bool {
+        self.is_bound()
+            && self.endpoint.over.get() == 0
+            && self.far().gone().load(Ordering::Acquire) != 0
+    }
+
+    /// A first look at whether the far side's writers sleep, to spare the sending lock.
+    #[inline]
+    fn wants_writers_rung(&self) -> bool {
+        let far = self.far();
+        let arm = far.arm_tx().load(Ordering::Acquire);
+        (arm & 1 == 1 && arm != self.endpoint.rung_tx.get())
+            || (far.watch().load(Ordering::Acquire) & (1 << kmod_interface::ict::KIND_SPACE) != 0
+                && far.waiter().load(Ordering::Acquire) != 0)
+    }
+
+    fn enter_kernel_receive(&self) -> Received {
+        let endpoint = self.endpoint;
+        endpoint.irx.fetch_add(1, Ordering::AcqRel);
+        reached(Label::ReceiveKernelEnter);
+        if endpoint.binding.load(Ordering::Acquire) == binding::BOUND
+            && endpoint.over.get() == 0
+            && endpoint.tx_ep.get() & 1 == 1
+            && self.far().head().load(Ordering::Relaxed) != endpoint.tx_tail.get()
+        {
+            return Received::KernelBounded;
+        }
+        Received::Kernel
+    }
+
+    /// After the program's own kernel receive, which [`Received::Kernel`] asked for: `bytes` were taken from the stream
+    /// (0 for a peek or a failure).
+    #[inline]
+    pub fn kernel_received(&self, bytes: usize) {
+        if bytes > 0 {
+            self.endpoint.bytes_in.add(bytes as u64);
+            crate::statistics::row_kernel_in(self.endpoint, bytes as u64);
+        }
+        self.endpoint.irx.fetch_sub(1, Ordering::AcqRel);
+        reached(Label::ReceiveKernelCount);
+    }
+}

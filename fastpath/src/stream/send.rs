@@ -1,0 +1,231 @@
+//! SEND (SWITCH.md §3): data into the ring, or the program's own kernel call.
+
+use super::labels::{Label, reached};
+use super::pieces::Pieces;
+use super::rewind::Rewound;
+use super::switch::{Class, RetreatCause};
+use super::{Stream, monotonic_ns};
+use crate::endpoint::binding;
+use crate::error::Blame;
+use crate::ring::{Producer, RingBytes};
+use crate::sync::{Ordering, full_fence};
+use kmod_interface::limits::SPILL_AFTER_MS;
+
+/// Bytes copied before a long write shows them to the reader (WAITING.md "Ring geometry").
+const PUBLISH_EVERY_BYTES: usize = 16 * 1024;
+
+/// What a send came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// So many bytes went into the ring.
+    Bytes(usize),
+    /// The kernel carries: the thread is counted in `itx`; make the program's own call, then [`Stream::kernel_sent`].
+    Kernel,
+    /// The ring is full and its reader can be woken: sleep ([`Stream::prepare_sleep_send`]) or say EAGAIN.
+    Full,
+    /// A rewind waits for room in the kernel's buffer: sleep for POLLOUT or say EAGAIN, then call again.
+    Rewinding,
+    /// The connection was condemned: SIGPIPE and EPIPE (ECONNRESET is shown to the first receive).
+    Broken,
+    /// The calling thread holds the lock already (a signal handler interrupted the shim).
+    Reentered,
+}
+
+impl Stream {
+    /// Puts as much of `pieces` into the ring as fits, or says where the bytes must go instead.
+    #[inline]
+    pub fn send(&self, pieces: &mut Pieces) -> Sent {
+        reached(Label::SendLock);
+        if self.lock_sending().is_err() {
+            return Sent::Reentered;
+        }
+        let sent = self.send_locked(pieces);
+        self.unlock_sending();
+        sent
+    }
+
+    #[inline]
+    fn send_locked(&self, pieces: &mut Pieces) -> Sent {
+        let endpoint = self.endpoint;
+        loop {
+            match endpoint.binding.load(Ordering::Acquire) {
+                binding::BOUND => {}
+                binding::CONDEMNED => return Sent::Broken,
+                _ => return self.enter_kernel_send(),
+            }
+            let far = self.far();
+            if endpoint.over.get() != 0 {
+                return self.enter_kernel_send();
+            }
+            if far.gone().load(Ordering::Acquire) != 0 {
+                match self.rewind_locked() {
+                    Rewound::Over => continue,
+                    Rewound::Blocked => return Sent::Rewinding,
+                    Rewound::Condemned => return Sent::Broken,
+                }
+            }
+            let ep = endpoint.tx_ep.get();
+            if ep & 1 == 0 {
+                if self.try_upgrade() {
+                    continue;
+                }
+                return self.enter_kernel_send();
+            }
+            if far.want().load(Ordering::Acquire) == ep {
+                self.retreat(RetreatCause::Asked);
+                continue;
+            }
+            if endpoint.wished.load(Ordering::Relaxed) == 0 {
+                self.retreat(RetreatCause::Local);
+                continue;
+            }
+            // A kernel end without `fin` and without `gone` is a dead process: the kernel must say EPIPE.
+            let dead = endpoint.keof.load(Ordering::Relaxed) != 0
+                && far.fin().load(Ordering::Relaxed) == 0;
+            if dead || endpoint.broken.get() != 0 {
+                self.retreat(RetreatCause::DeadLine);
+                continue;
+            }
+            match self.send_odd(pieces) {
+                Ok(Some(sent)) => return sent,
+                Ok(None) => {}
+                Err(_) => {
+                    self.condemn_misbehaved();
+                    return Sent::Broken;
+                }
+            }
+        }
+    }
+
+    /// The ring carries. `None`: a retreat was made, look again.
+    #[inline]
+    fn send_odd(&self, pieces: &mut Pieces) -> Result<Option<Sent>, Blame> {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        #[expect(unsafe_code, reason = "the own ring was checked at its allocation")]
+        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
+        let bytes = unsafe {
+            RingBytes::at(
+                endpoint.tx_ring.get() as *mut u8,
+                endpoint.tx_ring_bytes.get(),
+            )
+        };
+        let mut ring = Producer::new(
+            bytes,
+            endpoint.tx_tail.get(),
+            endpoint.tx_head_seen.get(),
+            self.own().tail(),
+            far.head(),
+        );
+        let mut total: usize = 0;
+        let mut unpublished: usize = 0;
+        while let Some((source, length)) = pieces.present() {
+            let room = ring.room(length as u64)? as usize;
+            if room == 0 {
+                break;
+            }
+            let part = length.min(room).min(PUBLISH_EVERY_BYTES);
+            #[expect(unsafe_code, reason = "copies the program's bytes")]
+            // SAFETY: the program's piece is readable (else it faults, a documented limit); room was checked.
+            unsafe {
+                ring.copy_in(source, part)
+            };
+            pieces.advance(part);
+            total += part;
+            unpublished += part;
+            if unpublished >= PUBLISH_EVERY_BYTES {
+                ring.publish();
+                unpublished = 0;
+            }
+        }
+        endpoint.tx_head_seen.set(ring.head_seen());
+        if total == 0 {
+            return Ok(self.full(ring.head_seen()));
+        }
+        reached(Label::SendCopy);
+        endpoint.tx_tail.set(ring.tail());
+        endpoint.full_since_ns.set(0);
+        // Full fence: tail before arm.rx, ready answers, gone (partners: SLEEP step 3, READINESS 5, LEAVE step 1).
+        ring.publish_and_fence();
+        reached(Label::SendPublish);
+        endpoint.bytes_out.add(total as u64);
+        crate::statistics::row_ring_out(endpoint, total as u64);
+        self.ring_if_armed(Class::Readers);
+        if far.gone().load(Ordering::Acquire) != 0 {
+            // What does not fit the kernel's buffer now goes on at the next call.
+            let _ = self.rewind_locked();
+        }
+        Ok(Some(Sent::Bytes(total)))
+    }
+
+    /// No room. `None`: the direction was moved back to the kernel.
+    #[cold]
+    fn full(&self, head: u64) -> Option<Sent> {
+        reached(Label::SendFull);
+        let endpoint = self.endpoint;
+        if !self.is_line_live() {
+            // The far side may be about to upgrade the opposite direction: give it a moment before falling back.
+            for _ in 0..20 {
+                rustix::thread::sched_yield();
+                if self.is_line_live() || self.far().head().load(Ordering::Relaxed) != head {
+                    return Some(Sent::Full);
+                }
+            }
+            self.retreat(RetreatCause::DeadLine);
+            return None;
+        }
+        let now = monotonic_ns();
+        if endpoint.full_since_ns.get() == 0 || endpoint.full_head.get() != head {
+            endpoint.full_head.set(head);
+            endpoint.full_since_ns.set(now);
+            endpoint.full_count.add(1);
+        } else if now.wrapping_sub(endpoint.full_since_ns.get()) > SPILL_AFTER_MS * 1_000_000 {
+            endpoint.full_since_ns.set(0);
+            self.retreat(RetreatCause::Spill);
+            return None;
+        }
+        Some(Sent::Full)
+    }
+
+    fn enter_kernel_send(&self) -> Sent {
+        self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
+        reached(Label::SendKernelEnter);
+        Sent::Kernel
+    }
+
+    /// After the program's own kernel send, which [`Sent::Kernel`] asked for: `bytes` were written.
+    #[inline]
+    pub fn kernel_sent(&self, bytes: usize) {
+        reached(Label::SendKernelCall);
+        self.endpoint.bytes_out.add(bytes as u64);
+        crate::statistics::row_kernel_out(self.endpoint, bytes as u64);
+        self.endpoint.itx.fetch_sub(1, Ordering::AcqRel);
+        reached(Label::SendKernelCount);
+    }
+
+    /// Room in the ring as a sleeper looks at it, without lock.
+    pub(super) fn has_room(&self) -> bool {
+        let endpoint = self.endpoint;
+        let used = endpoint
+            .tx_tail
+            .get()
+            .wrapping_sub(self.far().head().load(Ordering::Acquire));
+        used < u64::from(endpoint.tx_ring_bytes.get())
+    }
+
+    /// Tries to give up a stuck ring: called when a wait for room was bounded and ended without progress.
+    pub fn spill_if_stuck(&self) {
+        if self.lock_sending().is_err() {
+            return;
+        }
+        if self.is_bound()
+            && self.endpoint.tx_ep.get() & 1 == 1
+            && self.endpoint.over.get() == 0
+            && !self.has_room()
+        {
+            let _ = self.full(self.far().head().load(Ordering::Acquire));
+        }
+        self.unlock_sending();
+        full_fence();
+    }
+}

@@ -1,0 +1,250 @@
+//! SLEEP (SWITCH.md §3): arming, the second look, and how the caller must sleep.
+//!
+//! The sleep itself happens in the caller, in a frame that has nothing to drop: a peeking receive when no time-out is
+//! set (so that SA_RESTART, cancellation, FIN and RST are the kernel's), `ppoll` otherwise and where it is bounded.
+
+use super::Stream;
+use super::labels::{Label, reached};
+use super::switch::Drained;
+use crate::bell::Epoch;
+use crate::endpoint::binding;
+use crate::statistics::count;
+use crate::sync::Ordering;
+use kmod_interface::statistics::Counter;
+
+/// How the caller must sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// On the line, as long as the program wants; then [`Stream::finish_sleep`].
+    Line(Armed),
+    /// On the line, but at most this long at a time, and also for writability if `writable`; then
+    /// [`Stream::finish_sleep`].
+    Bounded {
+        /// What was armed.
+        armed: Armed,
+        /// Longest sleep.
+        limit_ms: u32,
+        /// POLLOUT wakes, too (a rewind waits for room in the kernel).
+        writable: bool,
+    },
+    /// Something has happened meanwhile: call again.
+    Retry,
+    /// Others sleep on bells that should be consumed: yield, then call again.
+    Crowded,
+    /// The lock is the calling thread's own.
+    Reentered,
+}
+
+/// What a sleeper has armed, to be handed back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Armed {
+    /// Counted as asleep, but no epoch: the kernel carries, its bytes wake.
+    Counted,
+    /// `arm.rx`.
+    Readers,
+    /// `arm.tx`.
+    Writers,
+    /// Both.
+    Both,
+}
+
+impl Armed {
+    fn readers(self) -> bool {
+        matches!(self, Armed::Readers | Armed::Both)
+    }
+    fn writers(self) -> bool {
+        matches!(self, Armed::Writers | Armed::Both)
+    }
+}
+
+const SLEEP_LIMIT_MS: u32 = 10;
+
+impl Stream {
+    /// SLEEP(rx): for a reader that found nothing.
+    pub fn prepare_sleep_receive(&self) -> Sleep {
+        self.prepare_sleep(Armed::Readers)
+    }
+
+    /// SLEEP(tx): for a writer that found no room.
+    pub fn prepare_sleep_send(&self) -> Sleep {
+        self.prepare_sleep(Armed::Writers)
+    }
+
+    /// SLEEP for the classes in `wanted`.
+    pub fn prepare_sleep(&self, wanted: Armed) -> Sleep {
+        if self.lock_receiving().is_err() {
+            return Sleep::Reentered;
+        }
+        let sleep = self.prepare_locked(wanted);
+        self.unlock_receiving();
+        sleep
+    }
+
+    fn prepare_locked(&self, wanted: Armed) -> Sleep {
+        let endpoint = self.endpoint;
+        if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+            return Sleep::Retry;
+        }
+        let far = self.far();
+        if wanted.writers() && (!self.is_line_live() || self.can_send()) {
+            return Sleep::Retry;
+        }
+        if endpoint.rx_ep.get() & 1 == 0 {
+            // The kernel carries what we read: its bytes, its end or the opening bell wake a sleeper.
+            self.enter_sleep();
+            reached(Label::KernelSleep);
+            return self.bounded_if_needed(Armed::Counted);
+        }
+        let end = if far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get() {
+            far.koff().load(Ordering::Acquire)
+        } else {
+            far.kr().load(Ordering::Acquire)
+        };
+        if endpoint.krx.get() != end {
+            if endpoint.asleep.load(Ordering::Acquire) > 0 {
+                return Sleep::Crowded;
+            }
+            if self.consume_to(end) != Drained::Bells {
+                return Sleep::Retry;
+            }
+        }
+        self.enter_sleep();
+        if wanted.readers() {
+            endpoint.armed_rx.fetch_add(1, Ordering::AcqRel);
+            Epoch::new(self.own().arm_rx()).arm();
+        }
+        if wanted.writers() {
+            endpoint.armed_tx.fetch_add(1, Ordering::AcqRel);
+            Epoch::new(self.own().arm_tx()).arm();
+        }
+        reached(Label::SleepArm);
+        // Second look, behind the full fence of `arm` (partners: SEND publishes tail, RECV publishes head, UPGRADE and
+        // RETREAT publish ep, each with a fence before it reads `arm`).
+        let readable = wanted.readers() && self.sees_something_to_read();
+        let sendable = wanted.writers() && (self.can_send() || !self.is_line_live());
+        let rewind = far.gone().load(Ordering::Acquire) != 0 && endpoint.over.get() == 0;
+        if readable || sendable || (rewind && endpoint.rewind_position.get() == 0) {
+            self.leave_sleep(wanted);
+            return Sleep::Retry;
+        }
+        reached(Label::SleepLook);
+        reached(Label::KernelSleep);
+        if wanted.writers() {
+            return Sleep::Bounded {
+                armed: wanted,
+                limit_ms: SLEEP_LIMIT_MS,
+                writable: rewind,
+            };
+        }
+        self.bounded_if_needed(wanted)
+    }
+
+    fn bounded_if_needed(&self, armed: Armed) -> Sleep {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        let rewind = far.gone().load(Ordering::Acquire) != 0 && endpoint.over.get() == 0;
+        let unread_on_ring = endpoint.over.get() == 0
+            && endpoint.tx_ep.get() & 1 == 1
+            && far.head().load(Ordering::Acquire) != endpoint.tx_tail.get();
+        if rewind || (armed == Armed::Counted && unread_on_ring) {
+            return Sleep::Bounded {
+                armed,
+                limit_ms: SLEEP_LIMIT_MS,
+                writable: rewind,
+            };
+        }
+        Sleep::Line(armed)
+    }
+
+    fn sees_something_to_read(&self) -> bool {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        far.tail().load(Ordering::Acquire) != endpoint.rx_head.get()
+            || far.ep().load(Ordering::Acquire) != endpoint.rx_ep.get()
+            || far.fin().load(Ordering::Acquire) != 0
+            || endpoint.keof.load(Ordering::Acquire) != 0
+    }
+
+    /// What lets a writer go on: room, a switch, a wish for one, its own shutdown.
+    fn can_send(&self) -> bool {
+        let endpoint = self.endpoint;
+        let ep = endpoint.tx_ep.get();
+        ep & 1 == 0
+            || self.has_room()
+            || self.far().want().load(Ordering::Acquire) == ep
+            || endpoint.write_shut.get() != 0
+            || endpoint.over.get() != 0
+            || endpoint.broken.get() != 0
+            || endpoint.wished.load(Ordering::Relaxed) == 0
+    }
+
+    fn enter_sleep(&self) {
+        self.endpoint.asleep.fetch_add(1, Ordering::AcqRel);
+        if let Some(holder) =
+            crate::family::process_place().and_then(|place| self.endpoint.holder(place))
+        {
+            holder.asleep.fetch_add(1, Ordering::AcqRel);
+        }
+        count(Counter::KernelSleeps, 1);
+    }
+
+    /// The sleeper is awake (or never slept): its marks are withdrawn. Takes no lock, so a cancelled thread may call it.
+    pub fn finish_sleep(&self, armed: Armed) {
+        if let Some(holder) =
+            crate::family::process_place().and_then(|place| self.endpoint.holder(place))
+        {
+            holder.asleep.fetch_sub(1, Ordering::AcqRel);
+        }
+        if armed.readers() {
+            self.endpoint.armed_rx.fetch_sub(1, Ordering::AcqRel);
+        }
+        if armed.writers() {
+            self.endpoint.armed_tx.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.endpoint.asleep.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Withdraws marks under `rx_lock`; the last one out disarms. A stale epoch costs one bell.
+    fn leave_sleep(&self, armed: Armed) {
+        let own = self.own();
+        self.finish_sleep(armed);
+        if armed.readers() && self.endpoint.armed_rx.load(Ordering::Acquire) == 0 {
+            Epoch::new(own.arm_rx()).disarm();
+        }
+        if armed.writers() && self.endpoint.armed_tx.load(Ordering::Acquire) == 0 {
+            Epoch::new(own.arm_tx()).disarm();
+        }
+    }
+
+    /// What a spinning reader looks at: no lock, no system call.
+    #[inline]
+    #[must_use]
+    pub fn may_receive(&self) -> bool {
+        if !self.is_bound() {
+            return true;
+        }
+        if self.endpoint.rx_ep.get() & 1 == 0 {
+            return false;
+        }
+        self.sees_something_to_read() || self.far().gone().load(Ordering::Relaxed) != 0
+    }
+
+    /// What a spinning writer looks at.
+    #[inline]
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        !self.is_bound() || self.can_send() || !self.is_line_live()
+    }
+
+    /// CPU on which the far side last ran when it rang, and the time stamp of that bell: untrusted hints for waiting.
+    #[must_use]
+    pub fn far_bell_hint(&self) -> (u32, u64) {
+        if !self.is_bound() {
+            return (u32::MAX, 0);
+        }
+        (
+            self.far().cpu().load(Ordering::Relaxed),
+            self.far().stamp().load(Ordering::Relaxed),
+        )
+    }
+}

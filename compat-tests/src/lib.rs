@@ -1,7 +1,9 @@
 //! The oracle, and the programs that torture the switch on real sockets.
 //!
 //! * [`torture`]: what the torture programs have in common.
+//! * [`many_connections`]: thousands of connections, the busy ones on rings.
 //! * [`stream_integrity`]: no byte lost, doubled, re-ordered or foreign, whatever happens.
 
+pub mod many_connections;
 pub mod stream_integrity;
 pub mod torture;

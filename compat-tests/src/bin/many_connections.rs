@@ -1,0 +1,134 @@
+//! 5000 connections between one client and one server, 500 of them busy: all work, and within two seconds at least
+//! nine tenths of the busy ones' bytes travel by ring.
+
+use compat_tests::many_connections::client::{self, Load};
+use compat_tests::many_connections::driver::{Run, run_load};
+use compat_tests::many_connections::server;
+use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::calls;
+use compat_tests::torture::processes::ScratchDirectory;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
+    Known {
+        name,
+        value,
+        sentence,
+    }
+}
+
+const KNOWN: &[Known] = &[
+    known(
+        "--library",
+        "PATH",
+        "libaxio.so to preload; without it the bare kernel is tested",
+    ),
+    known("--connections", "N", "open at the same time (default 5000)"),
+    known("--busy", "N", "busy among them (default 500)"),
+    known(
+        "--request-bytes",
+        "N",
+        "bytes of a busy connection's request (default 1024)",
+    ),
+    known("--busy-ms", "N", "how long they are busy (default 2000)"),
+    known("--mode", "MODE", "evidence or eager; both unless given"),
+    known("--quick", "", "1500 connections, 150 busy"),
+    // What the program tells itself when it starts the two ends.
+    known("--side", "END", ""),
+    known("--port", "N", ""),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_command_line(
+        "many_connections",
+        "thousands of connections all work, and the busy ones get the rings",
+        KNOWN,
+    );
+    let (connections, busy) = if arguments.has("--quick") {
+        (1500, 150)
+    } else {
+        (5000, 500)
+    };
+    let number = |name, default| arguments.number(name).unwrap_or(default);
+    let load = Load {
+        connections: number("--connections", connections),
+        busy: number("--busy", busy),
+        request_bytes: number("--request-bytes", 1024) as usize,
+        busy_time: Duration::from_millis(number("--busy-ms", 2000)),
+        window: Duration::from_millis(200),
+    };
+    if load.busy == 0 || load.busy > load.connections || load.request_bytes == 0 {
+        refuse(
+            "--busy and --request-bytes must be at least 1, and no more can be busy than there are",
+        );
+    }
+    let descriptors = load.connections + 2000;
+    if let Some(side) = arguments.text("--side") {
+        let _ = calls::die_with_parent();
+        let result = match side {
+            "server" => server::run(load.connections, descriptors),
+            _ => client::run(load, number("--port", 0) as u16, descriptors),
+        };
+        return match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(text) => {
+                println!("FAIL {side}: {text}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let scratch = match ScratchDirectory::new("many-connections") {
+        Ok(scratch) => scratch,
+        Err(error) => refuse(&format!("no scratch directory: {error}")),
+    };
+    let library = arguments.library();
+    let modes: &[&'static str] = match (arguments.text("--mode"), &library) {
+        (Some("evidence"), _) => &["evidence"],
+        (Some("eager"), _) => &["eager"],
+        (Some(_), _) => refuse("--mode is evidence or eager"),
+        // Without the shim there is no difference between them.
+        (None, None) => &["evidence"],
+        (None, Some(_)) => &["evidence", "eager"],
+    };
+    let own_arguments: Vec<String> = [
+        ("--connections", load.connections),
+        ("--busy", load.busy),
+        ("--request-bytes", load.request_bytes as u64),
+        ("--busy-ms", load.busy_time.as_millis() as u64),
+    ]
+    .iter()
+    .flat_map(|(name, value)| [(*name).to_owned(), value.to_string()])
+    .collect();
+    let (mut passed, mut failed) = (0, 0);
+    for mode in modes {
+        println!(
+            "{} connections, {} busy, {}",
+            load.connections,
+            load.busy,
+            match &library {
+                Some(library) => format!("{mode}, {}", library.display()),
+                None => "bare kernel".to_owned(),
+            }
+        );
+        let run = Run {
+            library: library.clone(),
+            mode,
+            scratch: scratch.path().to_path_buf(),
+            watchdog: Duration::from_secs(60) + load.busy_time,
+        };
+        match run_load(&run, &load, &own_arguments) {
+            Ok(()) => passed += 1,
+            Err(text) => {
+                failed += 1;
+                println!("FAIL {mode}: {text}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

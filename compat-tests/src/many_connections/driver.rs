@@ -55,18 +55,13 @@ pub fn run_load(run: &Run, load: &Load, arguments: &[String]) -> Result<(), Stri
         arguments.iter().cloned().chain(more).collect()
     };
     let mut server = start("server", run, &report_path, &with(&["--side", "server"]))?;
-    let port = loop {
-        match server.lines.recv_timeout(Duration::from_secs(20)) {
-            Ok(line) => {
-                if let Some(port) = line.strip_prefix("PORT ") {
-                    break port.to_owned();
-                }
-                return Err(format!("the server said {line}"));
-            }
-            Err(_) => return Err("the server did not start".to_owned()),
-        }
+    let Ok(line) = server.lines.recv_timeout(Duration::from_secs(20)) else {
+        return Err("the server did not start".to_owned());
     };
-    let list = with(&["--side", "client", "--port", &port]);
+    let Some(port) = line.strip_prefix("PORT ") else {
+        return Err(format!("the server said {line}"));
+    };
+    let list = with(&["--side", "client", "--port", port]);
     let mut client = start("client", run, &report_path, &list)?;
     let mut windows = Vec::new();
     let mut result = None;

@@ -5,7 +5,7 @@ use super::hang;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,26 @@ impl Process {
         })
     }
 
+    /// Starts a command with a file as its input and hands over the pipes of its output and errors, which the
+    /// command must have been told to make.
+    pub fn start_client(
+        name: &str,
+        command: &mut Command,
+        input: std::fs::File,
+    ) -> std::io::Result<(Process, ChildStdout, ChildStderr)> {
+        let mut child = command.process_group(0).stdin(input).spawn()?;
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let process = Process {
+            group: child.id(),
+            child,
+            name: name.to_owned(),
+        };
+        match pipes {
+            Some((output, error)) => Ok((process, output, error)),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -90,7 +110,7 @@ impl Process {
     }
 
     /// Takes the read end of its standard output.
-    pub fn take_output(&mut self) -> Option<std::process::ChildStdout> {
+    pub fn take_output(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
@@ -163,11 +183,11 @@ pub fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 /// Reads a pipe to its end in a thread of its own.
-pub fn collect(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+pub fn collect_bytes(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     })
 }
 

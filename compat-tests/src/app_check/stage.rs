@@ -1,0 +1,316 @@
+//! One run of one program: its servers and clients, under one environment, in a directory of its own.
+
+use crate::torture::processes::{self, Environment, Process};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A client that takes longer than this hangs.
+const CLIENT_LIMIT: Duration = Duration::from_secs(90);
+/// A server that does not listen after this is broken.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a run is made of.
+pub struct Stage {
+    environment: Environment,
+    directory: PathBuf,
+    /// Shorter loads.
+    pub is_quick: bool,
+    servers: Vec<Process>,
+    answers: Answers,
+    notes: Vec<String>,
+}
+
+/// What a run has answered: what, and the answer.
+pub type Answers = Vec<(String, String)>;
+
+/// What a finished client left.
+pub struct Output {
+    /// Standard output.
+    pub bytes: Vec<u8>,
+    /// Standard error.
+    pub error: String,
+    /// Exit code.
+    pub code: i32,
+}
+
+impl Output {
+    /// Standard output as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// Itself, if the exit code is 0; otherwise what was wrong.
+    pub fn good(self, name: &str) -> Result<Output, String> {
+        if self.code == 0 {
+            return Ok(self);
+        }
+        let tail: String = self
+            .text()
+            .chars()
+            .rev()
+            .take(400)
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
+            .collect();
+        Err(format!(
+            "{name} ended with {}: {} {tail}",
+            self.code,
+            self.error.trim()
+        ))
+    }
+}
+
+/// A short name for bytes: their length and a hash.
+#[must_use]
+pub fn fingerprint(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    format!("{} bytes {:016x}", bytes.len(), hasher.finish())
+}
+
+impl Stage {
+    /// A stage in a new directory.
+    pub fn new(
+        environment: Environment,
+        directory: PathBuf,
+        is_quick: bool,
+    ) -> Result<Stage, String> {
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
+        Ok(Stage {
+            environment,
+            directory,
+            is_quick,
+            servers: Vec::new(),
+            answers: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A port nobody listens on at the moment.
+    pub fn free_port(&self) -> Result<u16, String> {
+        TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map(|address| address.port())
+            .map_err(|error| format!("no free port: {error}"))
+    }
+
+    /// A file with this content in the stage's directory.
+    pub fn file(&self, name: &str, content: &[u8]) -> Result<PathBuf, String> {
+        let path = self.directory.join(name);
+        if let Some(parent) = path.parent() {
+            let _ = std::fs::create_dir_all(parent);
+        }
+        std::fs::write(&path, content).map_err(|error| format!("{name}: {error}"))?;
+        Ok(path)
+    }
+
+    /// One half or all of a load.
+    #[must_use]
+    pub fn scaled(&self, number: u64) -> u64 {
+        if self.is_quick {
+            (number / 5).max(1)
+        } else {
+            number
+        }
+    }
+
+    fn log(&self, name: &str) -> Result<std::fs::File, String> {
+        std::fs::File::create(self.directory.join(format!("{name}.log")))
+            .map_err(|error| format!("log of {name}: {error}"))
+    }
+
+    /// Starts a server and waits until it listens on the port.
+    pub fn server(&mut self, name: &str, command: &mut Command, port: u16) -> Result<(), String> {
+        let log = self.log(name)?;
+        let error_log = log.try_clone().map_err(|error| error.to_string())?;
+        command.stdout(log).stderr(error_log);
+        self.environment.apply(command);
+        let mut process =
+            Process::start(name, command).map_err(|error| format!("{name}: {error}"))?;
+        let deadline = Instant::now() + START_LIMIT;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(code) = process.try_end() {
+                return Err(format!("{name} ended with {code}: {}", self.log_text(name)));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{name} does not listen: {}", self.log_text(name)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.servers.push(process);
+        Ok(())
+    }
+
+    /// Starts a server that prints the port it listens on as its first line.
+    pub fn server_with_port(&mut self, name: &str, command: &mut Command) -> Result<u16, String> {
+        let log = self.log(name)?;
+        command.stdout(Stdio::piped()).stderr(log);
+        self.environment.apply(command);
+        let mut process =
+            Process::start(name, command).map_err(|error| format!("{name}: {error}"))?;
+        let output = process.take_output().ok_or("no output pipe")?;
+        let line = processes::lines(output)
+            .recv_timeout(START_LIMIT)
+            .map_err(|_| format!("{name} did not start: {}", self.log_text(name)))?;
+        self.servers.push(process);
+        line.trim()
+            .parse()
+            .map_err(|_| format!("{name} said {line}"))
+    }
+
+    fn log_text(&self, name: &str) -> String {
+        let text =
+            std::fs::read_to_string(self.directory.join(format!("{name}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join(" | ")
+    }
+
+    /// Sends a signal to a server of this name.
+    pub fn signal_server(&self, name: &str, signal: i32) {
+        for server in self.servers.iter().filter(|server| server.name == name) {
+            server.signal(signal);
+        }
+    }
+
+    /// Runs a client to its end.
+    pub fn client(
+        &self,
+        name: &str,
+        command: &mut Command,
+        input: &[u8],
+    ) -> Result<Output, String> {
+        self.start_client(name, command, input)?.finish()
+    }
+
+    /// Starts a client that goes on while others run.
+    pub fn start_client(
+        &self,
+        name: &str,
+        command: &mut Command,
+        input: &[u8],
+    ) -> Result<RunningClient, String> {
+        self.environment.apply(command);
+        // Input comes from a file, so that no client can block on the driver.
+        let path = self.directory.join(format!("{name}.input"));
+        std::fs::write(&path, input).map_err(|error| format!("{name}: {error}"))?;
+        let file = std::fs::File::open(&path).map_err(|error| format!("{name}: {error}"))?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (process, output, error) = Process::start_client(name, command, file)
+            .map_err(|error| format!("{name}: {error}"))?;
+        Ok(RunningClient {
+            process,
+            output: processes::collect_bytes(output),
+            error: processes::collect_bytes(error),
+            limit: CLIENT_LIMIT,
+        })
+    }
+
+    /// Books an answer that must be the same on the bare kernel and under the shim.
+    pub fn answer(&mut self, label: &str, value: String) {
+        self.answers.push((label.to_owned(), value));
+    }
+
+    /// Books something worth showing that may differ (a rate).
+    pub fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Ends the servers, newest first, and hands over what was booked. A server that does not end in an orderly way
+    /// is an error.
+    pub fn end(mut self) -> Result<(Answers, Vec<String>), String> {
+        let mut complaints = Vec::new();
+        while let Some(mut server) = self.servers.pop() {
+            if let Some(code) = server.try_end() {
+                complaints.push(format!(
+                    "{} had ended with {code}: {}",
+                    server.name,
+                    self.log_text(&server.name)
+                ));
+                continue;
+            }
+            let code = server.end(Duration::from_secs(10));
+            // 143: the signal's default action, for programs that do not handle it.
+            if !matches!(code, 0 | 143) {
+                complaints.push(format!(
+                    "{} ended with {code} when asked to end: {}",
+                    server.name,
+                    self.log_text(&server.name)
+                ));
+            }
+        }
+        if complaints.is_empty() {
+            Ok((
+                std::mem::take(&mut self.answers),
+                std::mem::take(&mut self.notes),
+            ))
+        } else {
+            Err(complaints.join("; "))
+        }
+    }
+}
+
+/// A client under way.
+pub struct RunningClient {
+    process: Process,
+    output: std::thread::JoinHandle<Vec<u8>>,
+    error: std::thread::JoinHandle<Vec<u8>>,
+    limit: Duration,
+}
+
+impl RunningClient {
+    /// Waits for its end, or ends a hang.
+    pub fn finish(mut self) -> Result<Output, String> {
+        let Some(code) = self.process.wait_until(Instant::now() + self.limit) else {
+            return Err(format!(
+                "{} hangs: {}",
+                self.process.name,
+                crate::torture::hang::describe_threads(self.process.id() as i32)
+            ));
+        };
+        Ok(Output {
+            bytes: self.output.join().unwrap_or_default(),
+            error: String::from_utf8_lossy(&self.error.join().unwrap_or_default()).into_owned(),
+            code,
+        })
+    }
+
+    /// Asks it to end by a signal, then as [`finish`](Self::finish).
+    pub fn interrupt(self, signal: i32) -> Result<Output, String> {
+        self.process.signal(signal);
+        self.finish()
+    }
+}
+
+/// Pseudo-random printable bytes, the same for the same seed.
+#[must_use]
+pub fn printable(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = crate::torture::random::Random::new(seed, 900);
+    (0..length)
+        .map(|_| b'!' + random.below(90) as u8)
+        .map(|byte| {
+            if matches!(byte, b'"' | b'\'' | b'\\') {
+                b'x'
+            } else {
+                byte
+            }
+        })
+        .collect()
+}
+
+/// Writes to a buffer, which cannot fail.
+pub fn append(buffer: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _ = buffer.write_fmt(text);
+}

@@ -23,6 +23,7 @@ while [ $# -gt 0 ]; do
     --port) port=$2 ;;
     --library) library=$2 ;;
     --json) json=$2 ;;
+    -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
     esac
     shift 2

@@ -8,7 +8,9 @@ use crate::endpoint::binding;
 use crate::statistics::count;
 use crate::sync::{Ordering, full_fence, spin_pause, time_stamp};
 use kmod_interface::ict::{KIND_DATA, KIND_SPACE};
-use kmod_interface::limits::{RING_BYTES_MIDDLE, RING_BYTES_SMALL, UPGRADE_HOLD_MS};
+use kmod_interface::limits::{
+    RING_BYTES_MIDDLE, RING_BYTES_SMALL, UNREAD_BELLS_LIMIT, UPGRADE_HOLD_MS,
+};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
@@ -33,9 +35,6 @@ pub enum Class {
     /// Writers: room was made.
     Writers,
 }
-
-/// More unread bells than this cannot come from an honest peer (five, and those of sets that were woken elsewhere).
-const UNREAD_BELLS_LIMIT: u64 = 64;
 
 impl Stream {
     /// ANNOUNCE: `ringing`, full fence, look at the far side's `gone`. False: it has left.

@@ -14,10 +14,9 @@
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub use loom::{
-    cell::UnsafeCell as ModelCell,
-    sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence},
-};
+mod model;
+#[cfg(loom)]
+pub use model::{AtomicI32, AtomicU32, AtomicU64, ModelCell, Ordering, fence};
 
 use crate::fault::{Fault, sound};
 

@@ -1,1 +1,4 @@
 //! (map to come)
+
+#[allow(dead_code, unused_imports, reason = "called by the socket calls")]
+mod discovery;

@@ -8,6 +8,21 @@ use kmod_interface::handshake::AddressPair;
 use kmod_interface::limits::{CLAIMS, KNOCK_BITS};
 
 impl Channel {
+    /// True when claims may be waiting: new ones, or some that were not this process's connections' yet.
+    #[must_use]
+    pub fn claims_are_waiting(&self) -> bool {
+        let Some(parts) = self.parts.get() else {
+            return false;
+        };
+        // Acquire, partner: the release in `bump`: the claims before it are there.
+        let counter = parts
+            .far
+            .word32(header::CLAIM_COUNTER)
+            .load(Ordering::Acquire);
+        counter != self.claims.counter.load(Ordering::Relaxed)
+            || self.claims.places.load(Ordering::Relaxed) != 0
+    }
+
     /// Looks for an unanswered claim of this pair. One load of a far word while nothing changed.
     #[must_use]
     pub fn claim_find(&self, pair: &AddressPair) -> Option<FoundClaim> {
@@ -15,16 +30,14 @@ impl Channel {
         if parts.role != Role::Accepting {
             return None;
         }
+        if !self.claims_are_waiting() || !self.takes_claims() {
+            return None;
+        }
         // Acquire, partner: the release in `bump`: the claims before it are there.
         let counter = parts
             .far
             .word32(header::CLAIM_COUNTER)
             .load(Ordering::Acquire);
-        let nothing_new = counter == self.claims.counter.load(Ordering::Relaxed)
-            && self.claims.places.load(Ordering::Relaxed) == 0;
-        if nothing_new || !self.takes_claims() {
-            return None;
-        }
         self.claims.counter.store(counter, Ordering::Relaxed);
         let mut found = None;
         let mut unanswered = 0;

@@ -1,0 +1,251 @@
+//! C asks for slots in channels it has already (TRUST.md "Later connections").
+//!
+//! The same claim goes into up to eight channels to the same accepting address: which of their far processes holds the
+//! other end, only that process knows. The first answer whose knock is seen wins; the others are withdrawn.
+
+use super::look::{self, FarEnd};
+use super::patience::Knocker;
+use super::{Bound, knock};
+use fastpath::channel::claims::{ClaimAnswer, ClaimTicket};
+use fastpath::channel::{Channel, Role, table};
+use kmod_interface::handshake::{AddressPair, End};
+use kmod_interface::reason::Reason;
+use rustix::fd::BorrowedFd;
+
+/// Channels one connection claims in.
+const CHANNELS_PER_CLAIM: usize = 8;
+/// Calls after which silence means that none of them holds the other end. Long before the limit of a handshake: places
+/// are few, and S answers at the next receive.
+const CALLS_UNANSWERED: u32 = 16;
+
+#[derive(Clone, Copy)]
+struct Open {
+    /// Retained as long as the claim is open.
+    channel: &'static Channel,
+    ticket: ClaimTicket,
+}
+
+/// The claims of one connection.
+#[derive(Clone, Copy)]
+pub struct Claims {
+    open: [Option<Open>; CHANNELS_PER_CLAIM],
+    far_cookie: u64,
+    /// What S is asked to show.
+    asked: u32,
+    /// The claim whose knock was seen and answered, with slot and generation.
+    acknowledged: Option<(Open, u32, u32)>,
+}
+
+/// How claims stand.
+pub enum Standing {
+    /// None is open.
+    None,
+    /// Some are.
+    Open,
+    /// One is acknowledged; nothing else must be tried now.
+    Acknowledged,
+    /// Bound, the channel retained for the connection.
+    Bound(Bound),
+    /// All came to nothing.
+    Failed(Reason),
+}
+
+impl Claims {
+    /// No claims.
+    pub const NONE: Claims = Claims {
+        open: [None; CHANNELS_PER_CLAIM],
+        far_cookie: 0,
+        asked: 0,
+        acknowledged: None,
+    };
+
+    /// Writes claims for a connection into every channel that may lead to its far end.
+    pub fn begin(pair: &AddressPair, own_cookie: u64, far: &FarEnd) -> Claims {
+        let mut claims = Claims {
+            far_cookie: far.cookie,
+            asked: knock::other_than(far.shown),
+            ..Self::NONE
+        };
+        let mut candidates =
+            table::claimable(Role::Connecting, pair.accept_address, pair.accept_port).filter(
+                |channel| {
+                    // After a change of user its new connections get channels of their own.
+                    channel.far_side().is_some_and(|side| side.user == far.user)
+                        && channel.takes_claims()
+                        && channel.may_have_free_slot()
+                        && channel.retain()
+                },
+            );
+        for open in &mut claims.open {
+            let Some(channel) = candidates.next() else {
+                break;
+            };
+            match channel.claim_begin(pair, own_cookie, claims.asked) {
+                Some(ticket) => *open = Some(Open { channel, ticket }),
+                None => channel.release(),
+            }
+        }
+        claims
+    }
+
+    /// True while a claim is open or acknowledged.
+    pub fn is_any(&self) -> bool {
+        self.acknowledged.is_some() || self.open.iter().any(Option::is_some)
+    }
+
+    /// One step.
+    pub fn advance(
+        &mut self,
+        tcp: BorrowedFd<'_>,
+        pair: &AddressPair,
+        knocker: &mut Knocker,
+        calls: u32,
+    ) -> Standing {
+        if let Some((open, slot, generation)) = self.acknowledged {
+            return self.outcome(open, slot, generation, tcp, knocker);
+        }
+        if !self.is_any() {
+            return Standing::None;
+        }
+        let mut reason = Reason::PeerHasNoAxio;
+        for index in 0..CHANNELS_PER_CLAIM {
+            let Some(open) = self.open.get(index).copied().flatten() else {
+                continue;
+            };
+            match open.channel.claim_answer(open.ticket) {
+                ClaimAnswer::None => continue,
+                ClaimAnswer::Refused => reason = Reason::TooManySockets,
+                ClaimAnswer::Lie => {
+                    open.channel.claim_failed();
+                    reason = Reason::ProofFailed;
+                }
+                ClaimAnswer::Given {
+                    slot,
+                    generation,
+                    knock_value,
+                } => match self.acknowledge(open, tcp, pair, knocker, knock_value) {
+                    Ok(()) => {
+                        self.forget(index);
+                        self.withdraw();
+                        self.acknowledged = Some((open, slot, generation));
+                        return Standing::Acknowledged;
+                    }
+                    Err(failed) => {
+                        open.channel.claim_failed();
+                        reason = failed;
+                    }
+                },
+            }
+            self.forget(index);
+            open.channel.claim_end(open.ticket);
+            open.channel.release();
+        }
+        if calls >= CALLS_UNANSWERED {
+            self.withdraw();
+        }
+        if self.is_any() {
+            Standing::Open
+        } else {
+            Standing::Failed(reason)
+        }
+    }
+
+    /// S has answered: its knock is there or it is a lie.
+    fn acknowledge(
+        &self,
+        open: Open,
+        tcp: BorrowedFd<'_>,
+        pair: &AddressPair,
+        knocker: &mut Knocker,
+        value: u32,
+    ) -> Result<(), Reason> {
+        let far = look::far_end(tcp, pair, End::Connecting)?;
+        let user = open.channel.far_side().map(|side| side.user);
+        if far.cookie != self.far_cookie
+            || Some(far.user) != user
+            || !far.is_accepted
+            || !knock::is_seen(far.shown, self.asked)
+        {
+            return Err(Reason::ProofFailed);
+        }
+        knocker.show(tcp, value)?;
+        open.channel.claim_acknowledge(open.ticket);
+        Ok(())
+    }
+
+    fn outcome(
+        &mut self,
+        open: Open,
+        slot: u32,
+        generation: u32,
+        tcp: BorrowedFd<'_>,
+        knocker: &mut Knocker,
+    ) -> Standing {
+        let Some(bound) = open.channel.claim_outcome(open.ticket) else {
+            return Standing::Acknowledged;
+        };
+        self.acknowledged = None;
+        knocker.restore(tcp);
+        open.channel.claim_end(open.ticket);
+        let process = fastpath::kernel_call::process_id();
+        if bound
+            && open
+                .channel
+                .bind_slot(slot, generation, knocker.cookie(), process)
+        {
+            return Standing::Bound(Bound {
+                channel: open.channel,
+                slot,
+                generation,
+            });
+        }
+        if bound {
+            // A slot that is not free here, or of an impossible generation.
+            open.channel.claim_failed();
+        }
+        open.channel.release();
+        Standing::Failed(if bound {
+            Reason::BadOffer
+        } else {
+            Reason::ProofFailed
+        })
+    }
+
+    fn forget(&mut self, index: usize) {
+        if let Some(open) = self.open.get_mut(index) {
+            *open = None;
+        }
+    }
+
+    /// Takes back every claim that is not acknowledged.
+    pub fn withdraw(&mut self) {
+        for open in &mut self.open {
+            if let Some(open) = open.take() {
+                open.channel.claim_end(open.ticket);
+                open.channel.release();
+            }
+        }
+    }
+
+    /// Gives up. The caller has restored the options.
+    pub fn abandon(&mut self) {
+        self.withdraw();
+        if let Some((open, slot, generation)) = self.acknowledged.take() {
+            open.channel.claim_orphan(open.ticket, slot, generation);
+            open.channel.release();
+        }
+    }
+
+    /// Fork child: only the counts of its copies of the channels change.
+    pub fn forget_in_child(&mut self) {
+        let acknowledged = self.acknowledged.take().map(|(open, ..)| open);
+        for open in self
+            .open
+            .iter_mut()
+            .filter_map(Option::take)
+            .chain(acknowledged)
+        {
+            open.channel.release();
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! C's side of a negotiation: claims, a box, or both, advanced at each call on the connection.
+//!
+//! ```text
+//!   box open ─▶ dialer admitted ─▶ offer taken: mapped, sealed, knocking ─▶ S's knock seen: bound
+//!   claims   ─▶ one answered, its knock seen: knocking                   ─▶ bound
+//! ```
+
+use super::claim::{Claims, Standing};
+use super::look::FarEnd;
+use super::mailbox::Mailbox;
+use super::offer::{self, Received};
+use super::patience::{Knocker, Patience};
+use super::places::{Entered, Handle, Leave, Places};
+use super::{Bound, Progress, clock, confined, failure, knock, look, quota};
+use fastpath::channel::{FarSide, Role, table};
+use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::sync::{AtomicU64, Ordering};
+use kmod_interface::channel_layout::header;
+use kmod_interface::handshake::{AddressPair, End};
+use kmod_interface::limits::BOXES_PER_PROCESS;
+use kmod_interface::reason::Reason;
+use rustix::fd::{AsFd, BorrowedFd};
+
+/// Boxes that may wait at one time for the same accepting address. The first one to succeed makes a channel in which
+/// the others of a burst can claim; two, because several processes may share the address.
+const BOXES_PER_ADDRESS: usize = 2;
+/// Time between two sweeps of negotiations whose connection is never used again.
+const REAP_EVERY_MS: u64 = 500;
+
+/// Which of its chances a connection has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chance {
+    /// Any send after a receive: claims in channels that exist, which is cheap, and no box.
+    Between,
+    /// The first chance of TRUST.md: claims, or a box when there is nowhere to claim.
+    First,
+    /// Each later chance (8th, 64th, 512th): claims and a box.
+    Later,
+}
+
+/// A negotiation of a connecting side; a handle, and the owner's to advance or abandon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connector(Handle);
+
+/// The offer was taken: memory is mapped, we knock and wait to be known.
+#[derive(Clone, Copy)]
+struct Taken {
+    own: OwnRegion,
+    far: FarRegion,
+    far_end: FarEnd,
+    far_process: u32,
+    /// What S is asked to show.
+    asked: u32,
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Negotiation {
+    pair: AddressPair,
+    patience: Patience,
+    knocker: Knocker,
+    claims: Claims,
+    mailbox: Mailbox,
+    /// The far end when its dialer was admitted.
+    admitted: Option<FarEnd>,
+    taken: Option<Taken>,
+}
+
+static NEGOTIATIONS: Places<Negotiation, { BOXES_PER_PROCESS as usize }> = Places::vacant();
+static REAPED_MS: AtomicU64 = AtomicU64::new(0);
+
+/// Tag of a negotiation that has a box: its accepting address, never 0. Without a box the tag is 0.
+fn box_tag(pair: &AddressPair) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in pair
+        .accept_address
+        .iter()
+        .chain(&pair.accept_port.to_be_bytes())
+    {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    hash | 1
+}
+
+impl Connector {
+    /// Seeks the far end of a connection, before a send (TRUST.md step 1). `tcp` is connected.
+    ///
+    /// # Errors
+    /// [`Reason::Negotiating`]: nothing was tried because others are at it or there is nowhere to claim; ask again at a
+    /// later send, as if this chance had not been. Any other reason: nothing came of this chance.
+    pub fn open(
+        tcp: BorrowedFd<'_>,
+        pair: &AddressPair,
+        chance: Chance,
+    ) -> Result<Connector, Reason> {
+        confined()?;
+        reap();
+        let has_channels =
+            table::claimable(Role::Connecting, pair.accept_address, pair.accept_port)
+                .next()
+                .is_some();
+        if chance == Chance::Between && !has_channels {
+            return Err(Reason::Negotiating);
+        }
+        let far = look::far_end(tcp, pair, End::Connecting)?;
+        let knocker = Knocker::new(tcp)?;
+        let mut claims = if has_channels {
+            Claims::begin(pair, knocker.cookie(), &far)
+        } else {
+            Claims::NONE
+        };
+        let wants_box = match chance {
+            Chance::Between => false,
+            Chance::First => !claims.is_any(),
+            Chance::Later => true,
+        };
+        let tag = box_tag(pair);
+        let others = NEGOTIATIONS.count(|other| other == tag);
+        let mut mailbox = Mailbox::NONE;
+        if wants_box && others < BOXES_PER_ADDRESS {
+            match Mailbox::open(pair) {
+                Ok(open) => mailbox = open,
+                Err(_) if claims.is_any() => {}
+                Err(reason) => return Err(reason),
+            }
+        }
+        if !mailbox.is_open() && !claims.is_any() {
+            return Err(Reason::Negotiating);
+        }
+        let tag = if mailbox.is_open() { tag } else { 0 };
+        let negotiation = Negotiation {
+            pair: *pair,
+            patience: Patience::new(),
+            knocker,
+            claims,
+            mailbox,
+            admitted: None,
+            taken: None,
+        };
+        match NEGOTIATIONS.put(tag, negotiation) {
+            Some(handle) => Ok(Connector(handle)),
+            None => {
+                claims.abandon();
+                mailbox.close();
+                Err(Reason::TooManySockets)
+            }
+        }
+    }
+
+    /// One step, at a call on the connection. Never blocks. After `Bound` or `Failed` the negotiation has ended, the
+    /// socket's options are as they were, and the handle finds nothing.
+    pub fn advance(&mut self, tcp: BorrowedFd<'_>) -> Progress {
+        let entered = NEGOTIATIONS.enter(self.0, |negotiation| {
+            let progress = match negotiation.step(tcp) {
+                Ok(progress) => progress,
+                Err(reason) => Progress::Failed(reason),
+            };
+            match progress {
+                Progress::Pending => (progress, Leave::Keep),
+                Progress::Bound(_) | Progress::Failed(_) => {
+                    negotiation.knocker.restore(tcp);
+                    negotiation.end();
+                    (progress, Leave::Free)
+                }
+            }
+        });
+        match entered {
+            Entered::Inside(progress) => progress,
+            Entered::Busy => Progress::Pending,
+            Entered::Gone => Progress::Failed(Reason::TimedOut),
+        }
+    }
+
+    /// Gives up: the socket's options are as they were, all descriptors closed.
+    pub fn abandon(self, tcp: BorrowedFd<'_>) {
+        NEGOTIATIONS.enter(self.0, |negotiation| {
+            negotiation.knocker.restore(tcp);
+            negotiation.end();
+            ((), Leave::Free)
+        });
+    }
+
+    /// As a number for an atomic word; never 0.
+    pub fn to_number(self) -> u64 {
+        self.0.to_number()
+    }
+    /// The handle of [`Self::to_number`].
+    pub fn from_number(number: u64) -> Connector {
+        Connector(Handle::from_number(number))
+    }
+}
+
+impl Negotiation {
+    fn step(&mut self, tcp: BorrowedFd<'_>) -> Result<Progress, Reason> {
+        confined()?;
+        let calls = self.patience.calls();
+        let in_time = self.patience.call();
+        if self.taken.is_none() {
+            match self
+                .claims
+                .advance(tcp, &self.pair, &mut self.knocker, calls)
+            {
+                Standing::Bound(bound) => return Ok(Progress::Bound(bound)),
+                Standing::Acknowledged => {
+                    // One proof at a time: both use the same five options.
+                    self.mailbox.close();
+                    return in_time.then_some(Progress::Pending).ok_or(Reason::TimedOut);
+                }
+                Standing::Failed(reason) if !self.mailbox.is_open() => return Err(reason),
+                Standing::Failed(_) | Standing::None | Standing::Open => {}
+            }
+        }
+        if self.mailbox.is_open()
+            && let Some(bound) = self.step_box(tcp)?
+        {
+            return Ok(Progress::Bound(bound));
+        }
+        if !in_time {
+            // Whoever did not even dial has no Axio, or is not ours to find.
+            return Err(if self.admitted.is_some() {
+                Reason::TimedOut
+            } else {
+                Reason::PeerHasNoAxio
+            });
+        }
+        Ok(Progress::Pending)
+    }
+
+    fn step_box(&mut self, tcp: BorrowedFd<'_>) -> Result<Option<Bound>, Reason> {
+        if self.admitted.is_none() {
+            self.admitted = self.mailbox.admit(tcp, &self.pair)?;
+        }
+        let (Some(far_end), Some(visitor)) = (self.admitted, self.mailbox.visitor()) else {
+            return Ok(None);
+        };
+        if self.taken.is_none() {
+            let Some(received) = offer::receive(visitor)? else {
+                return Ok(None);
+            };
+            self.claims.abandon();
+            let far_process =
+                super::mailbox::peer_credentials(visitor).map_or(0, |(_, process)| process);
+            self.take(tcp, received, far_end, far_process)?;
+        }
+        self.conclude(tcp)
+    }
+
+    /// Step 6: checks, maps, knocks, and says so.
+    fn take(
+        &mut self,
+        tcp: BorrowedFd<'_>,
+        received: Received,
+        admitted: FarEnd,
+        far_process: u32,
+    ) -> Result<(), Reason> {
+        let Received { offer, far, own } = received;
+        if offer.connect_cookie != self.knocker.cookie() || offer.accept_cookie != admitted.cookie {
+            quota::proof_failed(admitted.user);
+            return Err(Reason::BadOffer);
+        }
+        let (own, far) =
+            region::take_offered(far.as_fd(), own.as_fd(), offer.class).map_err(|blame| {
+                if matches!(blame, fastpath::error::Blame::PeerMisbehaved(_)) {
+                    quota::proof_failed(admitted.user);
+                }
+                failure::of_blame(blame)
+            })?;
+        table::write_header(&own);
+        // From here `end` unmaps.
+        self.taken = Some(Taken {
+            own,
+            far,
+            far_end: admitted,
+            far_process,
+            asked: 0,
+            slot: offer.slot,
+            generation: offer.generation,
+        });
+        self.knocker.show(tcp, offer.knock_value)?;
+        let far_end = look::far_end(tcp, &self.pair, End::Connecting)?;
+        let asked = knock::other_than(far_end.shown);
+        if let Some(taken) = &mut self.taken {
+            taken.asked = asked;
+        }
+        own.word32(header::KNOCK_VALUE)
+            .store(asked, Ordering::Relaxed);
+        // Release, partner: S's pread of the word, and of the value in a later call.
+        own.word32(header::MAPPED).store(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Step 8: S says that it knows us; its own knock is there or it is a lie.
+    fn conclude(&mut self, tcp: BorrowedFd<'_>) -> Result<Option<Bound>, Reason> {
+        let Some(taken) = self.taken else {
+            return Ok(None);
+        };
+        // Acquire, partner: the release in S's step 7.
+        if taken.far.word32(header::KNOWN).load(Ordering::Acquire) != 1 {
+            return Ok(None);
+        }
+        let far_end = look::far_end(tcp, &self.pair, End::Connecting)?;
+        if far_end.cookie != taken.far_end.cookie
+            || far_end.user != taken.far_end.user
+            || !knock::is_seen(far_end.shown, taken.asked)
+        {
+            quota::proof_failed(taken.far_end.user);
+            return Err(Reason::ProofFailed);
+        }
+        let far_side = FarSide {
+            user: far_end.user,
+            process: taken.far_process,
+            accept_address: self.pair.accept_address,
+            accept_port: self.pair.accept_port,
+        };
+        let channel = table::insert(Role::Connecting, taken.own, taken.far, far_side)
+            .map_err(failure::of_blame)?;
+        // The regions are the channel's.
+        self.taken = None;
+        let process = fastpath::kernel_call::process_id();
+        let (slot, generation) = (taken.slot, taken.generation);
+        if !channel.bind_slot(slot, generation, self.knocker.cookie(), process) {
+            channel.release();
+            return Err(Reason::BadOffer);
+        }
+        self.knocker.restore(tcp);
+        // Release, partner: S's acquire; after it nothing of the handshake is looked at any more.
+        taken.own.word32(header::BOUND).store(1, Ordering::Release);
+        Ok(Some(Bound {
+            channel,
+            slot,
+            generation,
+        }))
+    }
+
+    /// Everything of the negotiation goes; the options were restored before.
+    fn end(&mut self) {
+        self.claims.abandon();
+        self.unmap();
+        self.mailbox.close();
+    }
+
+    fn unmap(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            taken.own.unmap();
+            taken.far.unmap();
+        }
+    }
+}
+
+/// Ends negotiations whose connection nobody uses any more, so that idle connections do not hold all boxes.
+fn reap() {
+    let now = clock::now_ms();
+    let last = REAPED_MS.load(Ordering::Relaxed);
+    let mine = now.saturating_sub(last) >= REAP_EVERY_MS
+        && REAPED_MS
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+    if !mine {
+        return;
+    }
+    NEGOTIATIONS.for_each_idle(|negotiation| {
+        if !negotiation.patience.is_over() {
+            return Leave::Keep;
+        }
+        negotiation.knocker.restore_unasked();
+        negotiation.end();
+        Leave::Free
+    });
+}
+
+/// Fork child: boxes, visitors and half-made memory are the parent's; the child closes its copies and touches neither
+/// the socket's options nor the claims.
+pub fn on_fork_child() {
+    NEGOTIATIONS.drain_in_child(|negotiation| {
+        negotiation.claims.forget_in_child();
+        negotiation.unmap();
+        negotiation.mailbox.close();
+    });
+}

@@ -1,0 +1,95 @@
+//! How long a negotiation may take, and what it did to the program's socket meanwhile.
+
+use super::{clock, knock};
+use fastpath::kernel_call::socket_option;
+use kmod_interface::limits::{HANDSHAKE_LIMIT_CALLS, HANDSHAKE_LIMIT_MS};
+use kmod_interface::reason::Reason;
+use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
+
+const SO_COOKIE: i32 = 57;
+
+/// Time and calls of one negotiation (TRUST.md "Limits": 1 s or 64 calls).
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    started_ms: u64,
+    calls: u32,
+}
+
+impl Patience {
+    /// Begins.
+    pub fn new() -> Patience {
+        Patience {
+            started_ms: clock::now_ms(),
+            calls: 0,
+        }
+    }
+    /// One more call; false when it was the last.
+    pub fn call(&mut self) -> bool {
+        self.calls += 1;
+        self.calls < HANDSHAKE_LIMIT_CALLS && !self.is_over()
+    }
+    /// Calls so far.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+    /// True when its time is over.
+    pub fn is_over(&self) -> bool {
+        clock::now_ms().saturating_sub(self.started_ms) > HANDSHAKE_LIMIT_MS
+    }
+}
+
+/// The program's TCP socket: who it is, and what its options were before we knocked with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Knocker {
+    number: RawFd,
+    cookie: u64,
+    /// The value shown before, while we show another.
+    before: Option<u32>,
+}
+
+impl Knocker {
+    /// Of a socket of ours.
+    pub fn new(tcp: BorrowedFd<'_>) -> Result<Knocker, Reason> {
+        let number = tcp.as_raw_fd();
+        let cookie =
+            socket_option(number, libc::SOL_SOCKET, SO_COOKIE).map_err(super::failure::of_errno)?;
+        Ok(Knocker {
+            number,
+            cookie,
+            before: None,
+        })
+    }
+    /// The socket's cookie.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+    /// Shows a value, remembering what was there.
+    pub fn show(&mut self, tcp: BorrowedFd<'_>, value: u32) -> Result<(), Reason> {
+        if self.before.is_none() {
+            self.before = Some(knock::shown(tcp).map_err(super::failure::of_errno)?);
+        }
+        knock::show(tcp, value).map_err(super::failure::of_errno)
+    }
+    /// Puts the options back. Before the name is let go.
+    pub fn restore(&mut self, tcp: BorrowedFd<'_>) {
+        if let Some(before) = self.before.take() {
+            let _ = knock::show(tcp, before);
+        }
+    }
+    /// The same when no call brings the socket: only if its number still means it.
+    pub fn restore_unasked(&mut self) {
+        if self.before.is_none() {
+            return;
+        }
+        let cookie: Result<u64, i32> = socket_option(self.number, libc::SOL_SOCKET, SO_COOKIE);
+        if cookie == Ok(self.cookie) {
+            #[expect(
+                unsafe_code,
+                reason = "borrows a number that was seen to be the socket"
+            )]
+            // SAFETY: open, and the socket of this negotiation.
+            self.restore(unsafe { BorrowedFd::borrow_raw(self.number) });
+        }
+        self.before = None;
+    }
+}

@@ -1,0 +1,146 @@
+//! Private descriptors: few, close-on-exec, high, and never believed without a look.
+//!
+//! A program may close every descriptor it finds and open its own under the same number. So a private descriptor that
+//! lives from one call to the next carries the identity of its file, and is used and closed only while the number still
+//! names that file. The question is put with `AT_STATX_DONT_SYNC`, which no file system can make hang (TRUST.md row 2).
+#![expect(unsafe_code, reason = "borrows and closes descriptors by number")]
+
+use super::failure;
+use core::cell::UnsafeCell;
+use fastpath::kernel_call::{file_control, resource_limit};
+use fastpath::memory::descriptor::Descriptor;
+use fastpath::sync::{AtomicU32, Ordering};
+use kmod_interface::reason::Reason;
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fs::{AtFlags, StatxFlags};
+
+/// getrlimit(2): one more than the highest descriptor.
+const RLIMIT_NOFILE: usize = 7;
+/// Room kept below the limit for private descriptors.
+const PRIVATE_RANGE: u64 = 512;
+/// Descriptors are not moved higher than this, however high the limit: the kernel's table grows to the highest one, and
+/// every fork copies it.
+const HIGHEST_LIMIT: u64 = 4096;
+
+/// A descriptor of ours that lives between calls. `NONE` is no descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateDescriptor {
+    number: RawFd,
+    device: u64,
+    inode: u64,
+}
+
+fn identity(number: RawFd) -> Option<(u64, u64)> {
+    // SAFETY: borrowed for the question only; a number without a file is EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let status = rustix::fs::statx(borrowed, c"", flags, StatxFlags::INO).ok()?;
+    let device = u64::from(status.stx_dev_major) << 32 | u64::from(status.stx_dev_minor);
+    Some((device, status.stx_ino))
+}
+
+/// Moves a fresh descriptor out of the numbers that programs expect.
+fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
+    const F_DUPFD_CLOEXEC: i32 = 1030;
+    let limit = resource_limit(RLIMIT_NOFILE)
+        .map_err(failure::of_errno)?
+        .min(HIGHEST_LIMIT);
+    let start = limit.saturating_sub(PRIVATE_RANGE).max(limit / 2);
+    if low.number() as u64 >= start {
+        return Ok(low);
+    }
+    match file_control(low.number(), F_DUPFD_CLOEXEC, start as usize) {
+        Ok(high) => Ok(Descriptor::from_number(high as RawFd)),
+        // Full up there: where the kernel put it, unless that is a standard stream.
+        Err(_) if low.number() > 2 => Ok(low),
+        Err(errno) => Err(failure::of_errno(errno)),
+    }
+}
+
+impl PrivateDescriptor {
+    /// No descriptor.
+    pub const NONE: PrivateDescriptor = PrivateDescriptor {
+        number: -1,
+        device: 0,
+        inode: 0,
+    };
+
+    /// Keeps a fresh close-on-exec descriptor, at a high number.
+    pub fn keep(fresh: Descriptor) -> Result<PrivateDescriptor, Reason> {
+        let high = move_high(fresh)?;
+        let (device, inode) = identity(high.number()).ok_or(Reason::Unsupported)?;
+        Ok(PrivateDescriptor {
+            number: high.into_number(),
+            device,
+            inode,
+        })
+    }
+    /// True unless this is `NONE`.
+    pub fn is_some(&self) -> bool {
+        self.number >= 0
+    }
+    /// The descriptor, if the number still names our file.
+    pub fn get(&self) -> Option<BorrowedFd<'static>> {
+        if !self.is_some() || identity(self.number) != Some((self.device, self.inode)) {
+            return None;
+        }
+        // SAFETY: open as seen above. Another thread of the program that closes descriptors it does not know in this
+        // very moment makes the calls that follow fail or miss, as it would with any library.
+        Some(unsafe { BorrowedFd::borrow_raw(self.number) })
+    }
+    /// Closes it, if it is still ours, and forgets it.
+    pub fn close(&mut self) {
+        if self.get().is_some() {
+            // SAFETY: ours, as seen above.
+            unsafe { rustix::io::close(self.number) };
+        }
+        *self = Self::NONE;
+    }
+}
+
+/// A place where one descriptor waits for its next use. Whoever uses it takes it out; two users at once have two.
+pub struct Kept {
+    flag: AtomicU32,
+    descriptor: UnsafeCell<PrivateDescriptor>,
+}
+
+// SAFETY: the cell is touched by the holder of the flag only.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    /// An empty place.
+    pub const fn empty() -> Self {
+        Self {
+            flag: AtomicU32::new(0),
+            descriptor: UnsafeCell::new(PrivateDescriptor::NONE),
+        }
+    }
+    /// Exchanges what lies there; gives `new` back when another thread (or the thread this signal handler interrupted)
+    /// is at it.
+    fn exchange(&self, new: PrivateDescriptor) -> PrivateDescriptor {
+        let mine = self
+            .flag
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        if !mine {
+            return new;
+        }
+        // SAFETY: this thread holds the flag.
+        let old = unsafe { core::mem::replace(&mut *self.descriptor.get(), new) };
+        self.flag.store(0, Ordering::Release);
+        old
+    }
+    /// Takes the descriptor out, or `NONE`.
+    pub fn take(&self) -> PrivateDescriptor {
+        self.exchange(PrivateDescriptor::NONE)
+    }
+    /// Puts a descriptor in; one that has no place is closed.
+    pub fn put(&self, descriptor: PrivateDescriptor) {
+        self.exchange(descriptor).close();
+    }
+    /// Fork child: closes the copy of what the parent keeps.
+    pub fn close_in_child(&self) {
+        self.flag.store(0, Ordering::Relaxed);
+        self.take().close();
+    }
+}

@@ -20,9 +20,11 @@ packages=(gcc g++ libc6-dev make procps python3 curl iproute2 redis-server redis
 stages=(
     "packages|what the tests need is installed|scripts/install_packages.sh ${packages[*]}"
     "format|rustfmt has nothing to change|cargo fmt --all --check"
-    "clippy|no lint has anything to say|cargo clippy --workspace --all-targets -- -D warnings"
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
     "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
+    "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
+    "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
+    "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "example_opt_in|the opt-in server without the library: the kernel's own answers|examples/opt_in_server/run.sh kernel"
 )
 

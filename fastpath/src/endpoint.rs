@@ -186,8 +186,12 @@ pub struct Endpoint {
     pub last_transfer: Plain32,
     /// 1 connecting end, 2 accepting end.
     pub role: Plain32,
-    /// Index of this process's negotiation, plus one; only the process that began it acts on it.
-    pub negotiation: AtomicU32,
+    /// Handle of the negotiation under way, 0 = none; only the process that began it acts on it.
+    pub negotiation: AtomicU64,
+    /// The address pair as nine words of its wire form, once it was asked for.
+    pub pair: [Plain32; 9],
+    /// Whether `pair` is known.
+    pub pair_known: Plain32,
     /// Next chance for discovery, in turns; and in bytes for one-way streams.
     pub next_turn: Plain32,
     /// See `next_turn`, 0 = 256 KiB not reached yet.
@@ -213,7 +217,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Back to the state of a socket nothing is known about; locks free. The generation stays.
+    /// Back to the state of a socket nothing is known about. The generation and the locks stay: a thread that looked the
+    /// endpoint up in its last life may still take them, to find that it is too late.
     pub fn reset(&self) {
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
@@ -221,11 +226,9 @@ impl Endpoint {
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
             shadow_cork spare_tx rx_head rx_tail_seen krx rx_ep granted rx_ring_bytes low_water rx_ring own_entry
             far_entry channel slot slot_generation row cookie bytes_in bytes_out turns last_transfer role next_turn
-            next_bytes negotiator switches last_kernel_look_ns);
+            next_bytes negotiator switches last_kernel_look_ns pair_known);
         clear!(keof error asleep armed_rx armed_tx itx irx binding wished reason negotiation watching_instance
             out_blocked);
-        self.tx_lock.reset();
-        self.rx_lock.reset();
         self.wait_receive.reset();
         self.wait_send.reset();
         for holder in &self.holders {

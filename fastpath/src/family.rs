@@ -166,6 +166,32 @@ pub fn become_child(place: Option<u32>, start_time: u64) {
     }
 }
 
+/// Id of the process at `place`; nothing when the place is free or only reserved.
+#[must_use]
+pub fn process_id_at(place: u32) -> Option<u32> {
+    let id = header()?
+        .processes
+        .get(place as usize)?
+        .id
+        .load(Ordering::Acquire);
+    (id != 0 && id != u32::MAX).then_some(id)
+}
+
+/// False in a child that shares this memory without having been forked through us (vfork): nothing may be written on its
+/// behalf. One system call.
+#[must_use]
+pub fn is_own_process() -> bool {
+    process_place().and_then(process_id_at) == Some(crate::kernel_call::process_id())
+}
+
+/// Before exec: the process will hold nothing any more, under the same id.
+pub fn leave_place() {
+    if let Some(place) = process_place() {
+        PROCESS_PLACE.store(0, Ordering::Release);
+        release_process_place(place);
+    }
+}
+
 /// True unless the process at `place` is known to be gone.
 #[must_use]
 pub fn is_process_alive(place: u32) -> bool {

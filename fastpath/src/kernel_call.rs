@@ -382,14 +382,14 @@ pub fn set_signal_mask(mask: u64) -> u64 {
     before
 }
 
-/// True when a thread of this process has this id.
+/// True when a process has a thread of this id.
 #[must_use]
-pub fn thread_exists(thread: u32) -> bool {
+pub fn thread_exists(process: u32, thread: u32) -> bool {
     // SAFETY: signal 0 only asks.
     let result = unsafe {
         system_call(
             number::TGKILL,
-            [process_id() as usize, thread as usize, 0, 0, 0, 0],
+            [process as usize, thread as usize, 0, 0, 0, 0],
         )
     };
     result != -3 // ESRCH

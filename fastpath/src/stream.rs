@@ -44,6 +44,8 @@ pub struct Stream {
     pub endpoint: &'static Endpoint,
     /// The descriptor the program used.
     pub descriptor: c_int,
+    /// The endpoint's generation when its number was looked up.
+    pub generation: u32,
     /// Who is calling.
     pub me: Owner,
     /// Bells were consumed: an epoll set that watches the line may have lost its wake and must be kicked.
@@ -52,17 +54,28 @@ pub struct Stream {
     pub switched: Cell<bool>,
 }
 
-/// Why a lock could not be taken: the calling thread holds it already (a signal handler interrupted the shim).
+/// Why a lock was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reentered;
+pub enum NotLocked {
+    /// The calling thread holds it already (a signal handler interrupted the shim).
+    Reentered,
+    /// The endpoint has ended meanwhile: another thread closed its last number.
+    Stale,
+}
 
 impl Stream {
     /// A view of `endpoint` for one call.
     #[inline(always)]
     #[must_use]
-    pub fn new(endpoint: &'static Endpoint, descriptor: c_int, me: Owner) -> Stream {
+    pub fn new(
+        endpoint: &'static Endpoint,
+        generation: u32,
+        descriptor: c_int,
+        me: Owner,
+    ) -> Stream {
         Stream {
             endpoint,
+            generation,
             descriptor,
             me,
             drained: Cell::new(false),
@@ -102,18 +115,20 @@ impl Stream {
     }
 
     #[inline(always)]
-    pub(crate) fn lock_sending(&self) -> Result<(), Reentered> {
-        if self.endpoint.tx_lock.try_lock(self.me) {
-            return Ok(());
-        }
-        match self.endpoint.tx_lock.lock(self.me, is_alive) {
-            Locked::Taken => Ok(()),
-            Locked::Recovered => {
-                self.repair_sending();
-                Ok(())
+    pub(crate) fn lock_sending(&self) -> Result<(), NotLocked> {
+        let lock = &self.endpoint.tx_lock;
+        if !lock.try_lock(self.me) {
+            match lock.lock(self.me, is_alive) {
+                Locked::Taken => {}
+                Locked::Recovered => self.repair_sending(),
+                Locked::OwnThread => return Err(NotLocked::Reentered),
             }
-            Locked::OwnThread => Err(Reentered),
         }
+        if self.is_stale() {
+            lock.unlock(self.me);
+            return Err(NotLocked::Stale);
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -122,18 +137,44 @@ impl Stream {
     }
 
     #[inline(always)]
-    pub(crate) fn lock_receiving(&self) -> Result<(), Reentered> {
-        if self.endpoint.rx_lock.try_lock(self.me) {
-            return Ok(());
-        }
-        match self.endpoint.rx_lock.lock(self.me, is_alive) {
-            Locked::Taken => Ok(()),
-            Locked::Recovered => {
-                self.repair_receiving();
-                Ok(())
+    pub(crate) fn lock_receiving(&self) -> Result<(), NotLocked> {
+        let lock = &self.endpoint.rx_lock;
+        if !lock.try_lock(self.me) {
+            match lock.lock(self.me, is_alive) {
+                Locked::Taken => {}
+                Locked::Recovered => self.repair_receiving(),
+                Locked::OwnThread => return Err(NotLocked::Reentered),
             }
-            Locked::OwnThread => Err(Reentered),
         }
+        if self.is_stale() {
+            lock.unlock(self.me);
+            return Err(NotLocked::Stale);
+        }
+        Ok(())
+    }
+
+    /// Checked under a lock: the generation changes only while both are held.
+    #[inline(always)]
+    fn is_stale(&self) -> bool {
+        self.endpoint.generation.load(Ordering::Relaxed) != self.generation
+    }
+
+    /// Ends the endpoint's life: no call that looked it up before finds it any more. The caller is its last holder and
+    /// frees the block. This is the one place that holds both locks; since nobody else does, it cannot dead-lock.
+    /// False: somebody else was faster.
+    pub fn retire(&self) -> bool {
+        if self.lock_receiving().is_err() {
+            return false;
+        }
+        let retired = self.lock_sending().is_ok();
+        if retired {
+            self.endpoint
+                .generation
+                .store(self.generation.wrapping_add(1), Ordering::Release);
+            self.unlock_sending();
+        }
+        self.unlock_receiving();
+        retired
     }
 
     #[inline(always)]
@@ -190,9 +231,8 @@ impl Stream {
 pub(crate) const ECONNRESET: u32 = 104;
 
 fn is_alive(owner: Owner) -> bool {
-    crate::family::is_process_alive(owner.process_slot)
-        && (owner.process_slot != crate::family::process_place().unwrap_or(u32::MAX)
-            || crate::kernel_call::thread_exists(owner.thread))
+    crate::family::process_id_at(owner.process_slot)
+        .is_some_and(|process| crate::kernel_call::thread_exists(process, owner.thread))
 }
 
 /// Monotonic time in nanoseconds.

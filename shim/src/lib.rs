@@ -1,4 +1,24 @@
-//! (map to come)
+//! `libaxio.so`: the interposed POSIX socket calls.
+//!
+//! Knows POSIX; rings are `fastpath`'s. An interposed call jumps to a trampoline (`c/`), which asks a function here what
+//! to do, does it, and asks again: no Rust frame lies under a sleep. Rules: a socket that no rule matches costs two
+//! loads; `errno` is what the kernel would have left; nothing here exits, aborts, panics or allocates; nothing at all
+//! happens in a process that opens no matching socket.
+//!
+//! * [`startup`]: the ordered list of what happens when the library is loaded.
+//! * [`calls`]: the one table of interposed symbols, and what each does.
+//! * [`boundary`]: what a trampoline and this side share; who is calling.
+//! * [`process`]: what is true of this process: settings, policies, whether acceleration is on.
+//! * [`fd_table`]: which descriptor number means which endpoint.
+//! * [`upgrade`]: evidence, and when discovery is tried.
+//! * [`status`]: the statistics page, the status ioctl, the report at exit.
 
-#[allow(dead_code, unused_imports, reason = "called by the socket calls")]
-mod discovery;
+pub mod boundary;
+pub mod calls;
+pub mod discovery;
+pub mod fd_table;
+pub mod log;
+pub mod process;
+pub mod startup;
+pub mod status;
+pub mod upgrade;

@@ -1,11 +1,11 @@
 //! RECV (SWITCH.md §3): data from the ring, from the kernel under a grant, or by the program's own kernel call.
 
-use super::Stream;
 use super::ends::End;
 use super::labels::{Label, reached};
 use super::line::{self, Peeked};
 use super::pieces::Pieces;
 use super::switch::{Class, Passed};
+use super::{NotLocked, Stream};
 use crate::endpoint::binding;
 use crate::error::Blame;
 use crate::kernel_call;
@@ -34,6 +34,8 @@ pub enum Received {
     Crowded,
     /// The calling thread holds the lock already (a signal handler interrupted the shim).
     Reentered,
+    /// Another thread has closed the last number meanwhile.
+    Stale,
 }
 
 /// How bytes are taken.
@@ -62,8 +64,10 @@ impl Stream {
             let _ = self.rewind();
         }
         reached(Label::ReceiveLock);
-        if self.lock_receiving().is_err() {
-            return Received::Reentered;
+        match self.lock_receiving() {
+            Ok(()) => {}
+            Err(NotLocked::Reentered) => return Received::Reentered,
+            Err(NotLocked::Stale) => return Received::Stale,
         }
         let mut ring_writers = false;
         let received = self.receive_locked(pieces, taking, &mut ring_writers);
@@ -149,6 +153,9 @@ impl Stream {
 
     fn take_granted(&self, pieces: &mut Pieces, taking: Taking, unread: u64) -> Received {
         let endpoint = self.endpoint;
+        if pieces.present().is_none() {
+            return Received::Bytes(0);
+        }
         let mut left = unread;
         let mut total: usize = 0;
         let mut flags = MSG_DONTWAIT;

@@ -4,7 +4,7 @@ use super::labels::{Label, reached};
 use super::pieces::Pieces;
 use super::rewind::Rewound;
 use super::switch::{Class, RetreatCause};
-use super::{Stream, monotonic_ns};
+use super::{NotLocked, Stream, monotonic_ns};
 use crate::endpoint::binding;
 use crate::error::Blame;
 use crate::ring::{Producer, RingBytes};
@@ -29,6 +29,8 @@ pub enum Sent {
     Broken,
     /// The calling thread holds the lock already (a signal handler interrupted the shim).
     Reentered,
+    /// Another thread has closed the last number meanwhile.
+    Stale,
 }
 
 impl Stream {
@@ -36,8 +38,10 @@ impl Stream {
     #[inline]
     pub fn send(&self, pieces: &mut Pieces) -> Sent {
         reached(Label::SendLock);
-        if self.lock_sending().is_err() {
-            return Sent::Reentered;
+        match self.lock_sending() {
+            Ok(()) => {}
+            Err(NotLocked::Reentered) => return Sent::Reentered,
+            Err(NotLocked::Stale) => return Sent::Stale,
         }
         let sent = self.send_locked(pieces);
         self.unlock_sending();

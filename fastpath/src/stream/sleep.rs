@@ -3,9 +3,9 @@
 //! The sleep itself happens in the caller, in a frame that has nothing to drop: a peeking receive when no time-out is
 //! set (so that SA_RESTART, cancellation, FIN and RST are the kernel's), `ppoll` otherwise and where it is bounded.
 
-use super::Stream;
 use super::labels::{Label, reached};
 use super::switch::Drained;
+use super::{NotLocked, Stream};
 use crate::bell::Epoch;
 use crate::endpoint::binding;
 use crate::statistics::count;
@@ -72,8 +72,11 @@ impl Stream {
 
     /// SLEEP for the classes in `wanted`.
     pub fn prepare_sleep(&self, wanted: Armed) -> Sleep {
-        if self.lock_receiving().is_err() {
-            return Sleep::Reentered;
+        match self.lock_receiving() {
+            Ok(()) => {}
+            Err(NotLocked::Reentered) => return Sleep::Reentered,
+            // The next step of the call finds it out.
+            Err(NotLocked::Stale) => return Sleep::Retry,
         }
         let sleep = self.prepare_locked(wanted);
         self.unlock_receiving();
@@ -214,6 +217,20 @@ impl Stream {
         if armed.writers() && self.endpoint.armed_tx.load(Ordering::Acquire) == 0 {
             Epoch::new(own.arm_tx()).disarm();
         }
+    }
+
+    /// A sleeping receive took an error from the socket: kept, shown once, unless it is a reset under a ring.
+    pub fn sleeper_saw(&self, errno: i32) {
+        if self.lock_receiving().is_err() {
+            return;
+        }
+        if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
+            self.kernel_ended(Some(errno));
+        } else {
+            self.endpoint.error.store(errno as u32, Ordering::Release);
+            self.endpoint.keof.store(1, Ordering::Release);
+        }
+        self.unlock_receiving();
     }
 
     /// What a spinning reader looks at: no lock, no system call.

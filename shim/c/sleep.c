@@ -1,0 +1,86 @@
+/* Sleeping on behalf of a call, and the names behind us. */
+#include "call.h"
+#include <dlfcn.h>
+#include <sched.h>
+
+AXIO_HIDDEN const struct axio_handlers *axio_handlers;
+AXIO_HIDDEN uint64_t *axio_descriptors;
+AXIO_HIDDEN int axio_cancel_seen;
+
+static long no_such_function(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+void *axio_next_definition(const char *name)
+{
+    int before = errno;
+    void *found = dlsym(RTLD_NEXT, name);
+    errno = before;
+    return found ? found : (void *)no_such_function;
+}
+
+/* A bounded nap with every signal held back, so that a handler never runs unseen inside it; what became of the signals
+ * is decided by the Rust side while they are still held back (POSIX.md R6). */
+static int masked_poll(struct axio_call *call)
+{
+    sigset_t all, before;
+    struct pollfd entry = {call->descriptor, (short)call->events, 0};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
+    int error = errno;
+    __builtin_memcpy(&call->rest_base, &before, sizeof call->rest_base); /* the first 64 signals of the mask */
+    int next = axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+    return next;
+}
+
+int axio_sleep(struct axio_call *call, int action)
+{
+    long result;
+    int error;
+    int next;
+    switch (action) {
+    case AXIO_PEEK: {
+        char byte;
+        pthread_cleanup_push(axio_handlers->abandon, call);
+        result = REAL(recv)(call->descriptor, &byte, 1, MSG_PEEK);
+        error = errno;
+        pthread_cleanup_pop(0);
+        return axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
+    }
+    case AXIO_POLL:
+        if (call->masked) {
+            next = masked_poll(call);
+            pthread_cleanup_push(axio_handlers->abandon, call);
+            pthread_testcancel();
+            pthread_cleanup_pop(0);
+            return next;
+        }
+        {
+            struct pollfd entry = {call->descriptor, (short)call->events, 0};
+            pthread_cleanup_push(axio_handlers->abandon, call);
+            result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
+            error = errno;
+            pthread_cleanup_pop(0);
+            return axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
+        }
+    case AXIO_REST_SEND:
+        pthread_cleanup_push(axio_handlers->abandon, call);
+        result = REAL(send)(call->descriptor, call->rest_base, call->rest_bytes, call->rest_flags);
+        error = errno;
+        pthread_cleanup_pop(0);
+        return axio_handlers->after_counted(call, result, result < 0 ? error : 0);
+    case AXIO_REST_RECEIVE:
+        pthread_cleanup_push(axio_handlers->abandon, call);
+        result = REAL(recv)(call->descriptor, call->rest_base, call->rest_bytes, call->rest_flags);
+        error = errno;
+        pthread_cleanup_pop(0);
+        return axio_handlers->after_counted(call, result, result < 0 ? error : 0);
+    default:
+        sched_yield();
+        return axio_handlers->after_sleep(call, 0, 0);
+    }
+}

@@ -1,0 +1,147 @@
+/* Data in, data out. */
+#include "call.h"
+
+#define RECEIVE(descriptor, vector, count, flags, type, real)                                          \
+    do {                                                                                               \
+        if (!axio_is_managed(descriptor))                                                              \
+            return (real);                                                                             \
+        struct axio_call call;                                                                         \
+        if (__builtin_expect(axio_cancel_seen, 0))                                                     \
+            pthread_testcancel();                                                                      \
+        AXIO_DRIVE(call, axio_handlers->begin_receive(&call, descriptor, vector, count, flags), type, real); \
+    } while (0)
+
+#define SEND(descriptor, vector, count, flags, type, real)                                          \
+    do {                                                                                            \
+        if (!axio_is_managed(descriptor))                                                           \
+            return (real);                                                                          \
+        struct axio_call call;                                                                      \
+        if (__builtin_expect(axio_cancel_seen, 0))                                                  \
+            pthread_testcancel();                                                                   \
+        AXIO_DRIVE(call, axio_handlers->begin_send(&call, descriptor, vector, count, flags), type, real); \
+    } while (0)
+
+/* A single buffer as a vector of one; it lives in the call. */
+#define ONE(buffer, bytes) (call.single = (struct iovec){(void *)(buffer), (bytes)}, &call.single)
+
+AXIO_HIDDEN ssize_t axio_read(int descriptor, void *buffer, size_t bytes)
+{
+    RECEIVE(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(read)(descriptor, buffer, bytes));
+}
+
+extern ssize_t __read_chk(int, void *, size_t, size_t);
+AXIO_HIDDEN ssize_t axio_read_chk(int descriptor, void *buffer, size_t bytes, size_t size)
+{
+    if (bytes > size || !axio_is_managed(descriptor))
+        return REAL(__read_chk)(descriptor, buffer, bytes, size);
+    return axio_read(descriptor, buffer, bytes);
+}
+
+AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int count)
+{
+    RECEIVE(descriptor, vector, (size_t)(ssize_t)count, 0, ssize_t, REAL(readv)(descriptor, vector, count));
+}
+
+AXIO_HIDDEN ssize_t axio_recv(int descriptor, void *buffer, size_t bytes, int flags)
+{
+    RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(recv)(descriptor, buffer, bytes, flags));
+}
+
+extern ssize_t __recv_chk(int, void *, size_t, size_t, int);
+AXIO_HIDDEN ssize_t axio_recv_chk(int descriptor, void *buffer, size_t bytes, size_t size, int flags)
+{
+    if (bytes > size || !axio_is_managed(descriptor))
+        return REAL(__recv_chk)(descriptor, buffer, bytes, size, flags);
+    return axio_recv(descriptor, buffer, bytes, flags);
+}
+
+AXIO_HIDDEN ssize_t axio_recvfrom(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
+                                  socklen_t *length)
+{
+    if (axio_is_managed(descriptor) && address && length)
+        *length = 0; /* a connected stream names nobody */
+    RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
+            REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length));
+}
+
+extern ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
+AXIO_HIDDEN ssize_t axio_recvfrom_chk(int descriptor, void *buffer, size_t bytes, size_t size, int flags,
+                                      struct sockaddr *address, socklen_t *length)
+{
+    if (bytes > size || !axio_is_managed(descriptor))
+        return REAL(__recvfrom_chk)(descriptor, buffer, bytes, size, flags, address, length);
+    return axio_recvfrom(descriptor, buffer, bytes, flags, address, length);
+}
+
+AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int flags)
+{
+    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096)
+        return REAL(recvmsg)(descriptor, message, flags);
+    struct axio_call call;
+    if (__builtin_expect(axio_cancel_seen, 0))
+        pthread_testcancel();
+    int next = axio_handlers->begin_receive(&call, descriptor, message->msg_iov, message->msg_iovlen, flags);
+    if (next == AXIO_DONE && call.error == 0) {
+        /* What the kernel writes back for a connected stream without ancillary data. */
+        message->msg_namelen = 0;
+        message->msg_controllen = 0;
+        message->msg_flags = flags & MSG_TRUNC ? MSG_TRUNC & 0 : 0;
+    } else if (next != AXIO_REAL && next != AXIO_COUNTED) {
+        message->msg_namelen = 0;
+        message->msg_controllen = 0;
+        message->msg_flags = 0;
+    }
+    AXIO_DRIVE(call, next, ssize_t, REAL(recvmsg)(descriptor, message, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_write(int descriptor, const void *buffer, size_t bytes)
+{
+    SEND(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(write)(descriptor, buffer, bytes));
+}
+
+AXIO_HIDDEN ssize_t axio_writev(int descriptor, const struct iovec *vector, int count)
+{
+    SEND(descriptor, vector, (size_t)(ssize_t)count, 0, ssize_t, REAL(writev)(descriptor, vector, count));
+}
+
+AXIO_HIDDEN ssize_t axio_send(int descriptor, const void *buffer, size_t bytes, int flags)
+{
+    SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(send)(descriptor, buffer, bytes, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes, int flags,
+                                const struct sockaddr *address, socklen_t length)
+{
+    SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
+         REAL(sendto)(descriptor, buffer, bytes, flags, address, length));
+}
+
+/* Marks a message with ancillary data for the Rust side: above every MSG_ flag of the kernel's. */
+#define AXIO_HAS_CONTROL 0x80000000u
+
+AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
+{
+    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096)
+        return REAL(sendmsg)(descriptor, message, flags);
+    int marked = flags | (message->msg_controllen ? (int)AXIO_HAS_CONTROL : 0);
+    SEND(descriptor, message->msg_iov, message->msg_iovlen, marked, ssize_t,
+         REAL(sendmsg)(descriptor, message, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_preadv2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+{
+    if (!axio_is_managed(descriptor) || offset != -1)
+        return REAL(preadv2)(descriptor, vector, count, offset, flags);
+    int receive_flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+    RECEIVE(descriptor, vector, (size_t)(ssize_t)count, receive_flags, ssize_t,
+            REAL(preadv2)(descriptor, vector, count, offset, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_pwritev2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+{
+    if (!axio_is_managed(descriptor) || offset != -1)
+        return REAL(pwritev2)(descriptor, vector, count, offset, flags);
+    int send_flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+    SEND(descriptor, vector, (size_t)(ssize_t)count, send_flags, ssize_t,
+         REAL(pwritev2)(descriptor, vector, count, offset, flags));
+}

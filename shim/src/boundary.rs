@@ -1,0 +1,177 @@
+//! What a trampoline and this side share: the call, the actions, who is calling.
+//!
+//! Mirrors `c/call.h`; the layout is asserted there and here.
+#![expect(unsafe_code, reason = "the record of a call is handed over by pointer")]
+
+use core::cell::Cell;
+use core::ffi::{c_int, c_long};
+use fastpath::lock::Owner;
+use fastpath::stream::pieces::{Piece, Pieces};
+
+/// What the trampoline must do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Action {
+    /// Return the result; errno is set unless 0.
+    Done = 0,
+    /// The program's own call, nothing behind it.
+    Real = 1,
+    /// The program's own call, then `after_counted`.
+    Counted = 2,
+    /// Sleep in a peeking receive, then `after_sleep`.
+    Peek = 3,
+    /// Sleep in ppoll, then `after_sleep`.
+    Poll = 4,
+    /// Send the rest, then `after_counted`.
+    RestSend = 5,
+    /// Receive the rest, then `after_counted`.
+    RestReceive = 6,
+    /// Yield, then `after_sleep`.
+    Yield = 7,
+}
+
+/// struct timespec of 64-bit Linux.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timespec {
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds.
+    pub nanoseconds: i64,
+}
+
+/// What kind of call is being driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Data out.
+    Send = 1,
+    /// Data in.
+    Receive = 2,
+}
+
+/// What the thread is counted as while the trampoline acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Nothing.
+    No,
+    /// Inside a kernel send (`itx`).
+    KernelSend,
+    /// Inside a kernel receive (`irx`).
+    KernelReceive,
+    /// Asleep on the line.
+    Asleep(fastpath::stream::sleep::Armed),
+}
+
+/// This side's part of a call.
+pub struct State {
+    /// Kind of call.
+    pub kind: Kind,
+    /// Index of the endpoint.
+    pub endpoint: u32,
+    /// Generation of the endpoint when the call began.
+    pub generation: u32,
+    /// MSG_ flags of the call.
+    pub flags: c_int,
+    /// The program's buffers.
+    pub pieces: Pieces,
+    /// Bytes done.
+    pub done: usize,
+    /// Bytes asked for.
+    pub total: usize,
+    /// End of the call's time-out, monotonic ns; 0 = none, `u64::MAX` = not asked yet.
+    pub deadline_ns: u64,
+    /// What the thread is counted as.
+    pub counted: Counted,
+    /// When the present wait began, in time stamp ticks; 0 = not waiting.
+    pub wait_began_ticks: u64,
+    /// The present wait has spun and missed.
+    pub spun: bool,
+    /// The present wait has slept.
+    pub slept: bool,
+    /// Times in a row that the call had to yield.
+    pub yields: u32,
+}
+
+/// One call of the program, on the trampoline's stack.
+#[repr(C)]
+pub struct Call {
+    /// Return value.
+    pub result: c_long,
+    /// errno to set, 0 = leave it.
+    pub error: c_int,
+    /// Descriptor the program used.
+    pub descriptor: c_int,
+    /// Events to sleep for.
+    pub events: c_int,
+    /// Whether `timeout` counts.
+    pub has_timeout: c_int,
+    /// Longest sleep.
+    pub timeout: Timespec,
+    /// Rest of the program's buffer for `RestSend` and `RestReceive`.
+    pub rest_base: *mut u8,
+    /// Its length.
+    pub rest_bytes: usize,
+    /// Flags for it.
+    pub rest_flags: c_int,
+    /// Sleep with signals held back.
+    pub masked: c_int,
+    /// A vector of one, for calls with a plain buffer.
+    pub single: Piece,
+    /// This side's part.
+    pub state: core::mem::MaybeUninit<State>,
+    spare: [u64; 64 - size_of::<State>().div_ceil(8)],
+}
+
+const _: () = {
+    assert!(size_of::<State>() <= 64 * 8);
+    assert!(size_of::<Call>() == 8 + 4 + 4 + 4 + 4 + 16 + 8 + 8 + 4 + 4 + 16 + 512);
+    assert!(core::mem::offset_of!(Call, state) == 80);
+};
+
+impl Call {
+    /// Ends the call with a result.
+    #[inline(always)]
+    pub fn done(&mut self, result: isize) -> Action {
+        self.result = result as c_long;
+        self.error = 0;
+        Action::Done
+    }
+    /// Ends the call with an error.
+    pub fn failed(&mut self, errno: c_int) -> Action {
+        self.result = -1;
+        self.error = errno;
+        Action::Done
+    }
+    /// This side's part, once `begin` has written it.
+    #[inline(always)]
+    pub fn state(&mut self) -> &mut State {
+        // SAFETY: every begin_* writes the state before it returns an action that leads back here.
+        unsafe { self.state.assume_init_mut() }
+    }
+}
+
+thread_local! {
+    /// Kernel id of the thread; 0 = not asked yet. No destructor, so it may be read while the thread ends.
+    static THREAD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Who is calling, for the locks.
+#[inline(always)]
+#[must_use]
+pub fn me() -> Owner {
+    let mut thread = THREAD.get();
+    if thread == 0 {
+        thread = fastpath::kernel_call::thread_id();
+        THREAD.set(thread);
+    }
+    Owner {
+        thread,
+        process_slot: fastpath::family::process_place().unwrap_or(0),
+    }
+}
+
+/// In a fork child: the calling thread has a new id.
+pub fn forget_thread() {
+    THREAD.set(0);
+}

@@ -1,0 +1,101 @@
+//! The one table of interposed symbols: an exported name, and the trampoline it jumps to.
+//!
+//! An export is a single jump: no Rust frame, any number of arguments. `exports.txt` lists the same names; a test
+//! compares both with what the built library exports.
+//!
+//! * [`transfer`]: data in, data out.
+//! * [`lifecycle`]: connect, accept, shutdown, close, dup.
+//! * [`options`]: getsockopt, setsockopt, ioctl, fcntl.
+//! * [`forking`]: fork, exec, exit.
+#![expect(unsafe_code, reason = "exports C symbols")]
+
+pub mod forking;
+pub mod lifecycle;
+pub mod options;
+pub mod transfer;
+
+macro_rules! interpose {
+    ($($target:ident: $($name:ident)+;)*) => {
+        unsafe extern "C" { $(fn $target();)* }
+        $($(
+            #[doc = concat!("Interposed `", stringify!($name), "`.")]
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            #[unsafe(naked)]
+            pub extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!("jmp {}", sym $target);
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!("b {}", sym $target);
+            }
+        )+)*
+    };
+}
+
+unsafe extern "C" {
+    fn axio_prepare_vfork() -> *mut core::ffi::c_void;
+}
+
+macro_rules! interpose_vfork {
+    ($($name:ident)+) => {
+        $(
+            #[doc = concat!("Interposed `", stringify!($name), "`: returns twice into its caller's frame, so it is a jump.")]
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            #[unsafe(naked)]
+            pub extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!("sub rsp, 8", "call {}", "add rsp, 8", "jmp rax", sym super::axio_prepare_vfork);
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!("stp x29, x30, [sp, #-16]!", "bl {}", "ldp x29, x30, [sp], #16", "br x0", sym super::axio_prepare_vfork);
+            }
+        )+
+    };
+}
+
+/// The exported names, each behind its trampoline, aliases beside it.
+pub mod exports {
+    interpose_vfork!(vfork __vfork);
+
+    interpose! {
+        axio_read: read __read;
+        axio_read_chk: __read_chk;
+        axio_readv: readv;
+        axio_preadv2: preadv2 preadv64v2;
+        axio_recv: recv;
+        axio_recv_chk: __recv_chk;
+        axio_recvfrom: recvfrom;
+        axio_recvfrom_chk: __recvfrom_chk;
+        axio_recvmsg: recvmsg;
+        axio_write: write __write;
+        axio_writev: writev;
+        axio_pwritev2: pwritev2 pwritev64v2;
+        axio_send: send __send;
+        axio_sendto: sendto;
+        axio_sendmsg: sendmsg;
+        axio_connect: connect __connect;
+        axio_accept: accept;
+        axio_accept4: accept4;
+        axio_shutdown: shutdown;
+        axio_close: close __close;
+        axio_socket: socket;
+        axio_dup: dup;
+        axio_dup2: dup2 __dup2;
+        axio_dup3: dup3;
+        axio_setsockopt: setsockopt;
+        axio_getsockopt: getsockopt;
+        axio_ioctl: ioctl;
+        axio_fcntl: fcntl __fcntl;
+        axio_fcntl64: fcntl64;
+        axio_fork: fork __fork;
+        axio_posix_spawn: posix_spawn;
+        axio_posix_spawnp: posix_spawnp;
+        axio_system: system;
+        axio_popen: popen;
+        axio_execve: execve;
+        axio_execv: execv;
+        axio_execvp: execvp;
+        axio_execvpe: execvpe;
+        axio_fexecve: fexecve;
+        axio__exit: _exit;
+        axio__Exit: _Exit;
+    }
+}

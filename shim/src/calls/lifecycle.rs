@@ -1,0 +1,253 @@
+//! Connections come and go: which sockets are managed, and what shutdown, close and dup do to them.
+#![expect(
+    unsafe_code,
+    reason = "entry points called by the trampolines with raw pointers"
+)]
+
+use crate::boundary::me;
+use crate::{fd_table, process, status, upgrade};
+use core::ffi::{c_int, c_void};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use fastpath::family;
+use fastpath::kernel_call;
+use fastpath::statistics::count;
+use fastpath::stream::Stream;
+use fastpath::sync::Ordering;
+use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
+use settings::{Choice, Mode, Protocol, Role};
+
+const EINPROGRESS: c_int = 115;
+const SOL_SOCKET: c_int = 1;
+const SO_PROTOCOL: c_int = 38;
+const IPPROTO_TCP: c_int = 6;
+
+/// Role of an endpoint, as in the statistics page.
+pub mod role {
+    /// Called connect().
+    pub const CONNECTING: u32 = 1;
+    /// Came from accept().
+    pub const ACCEPTING: u32 = 2;
+}
+
+/// Which rule applies to an address.
+#[must_use]
+pub fn choice(role: Role, address: [u8; 16], port: u16) -> Choice {
+    let v6 = Ipv6Addr::from(address);
+    let address = v6
+        .to_ipv4_mapped()
+        .map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4));
+    process::settings()
+        .rules
+        .decide(Protocol::Tcp, role, address, port)
+}
+
+/// connect() has returned.
+///
+/// # Safety
+/// `address` is the program's own argument, readable for `length` if connect() succeeded with it.
+pub unsafe extern "C" fn after_connect(
+    descriptor: c_int,
+    address: *const c_void,
+    length: u32,
+    result: c_int,
+    error: c_int,
+) -> c_int {
+    process::guarded_hook(0, || {
+        if !process::is_on()
+            || (result != 0 && error != EINPROGRESS)
+            || (address as usize) < 4096
+            || length < 16
+        {
+            return 0;
+        }
+        let mut bytes = [0u8; 28];
+        let length = (length as usize).min(bytes.len());
+        // SAFETY: connect() has just read the address from there.
+        unsafe { core::ptr::copy_nonoverlapping(address.cast::<u8>(), bytes.as_mut_ptr(), length) };
+        let Some((far, port)) = kernel_call::internet_name(&bytes) else {
+            return 0;
+        };
+        if let Some((_, _, endpoint)) = fd_table::get(descriptor)
+            && endpoint.role.get() == role::CONNECTING
+        {
+            return 0; // the second connect() of a non-blocking socket
+        }
+        if choice(Role::Client, far, port) == Choice::Kernel || !is_tcp(descriptor) {
+            return 0;
+        }
+        if manage(descriptor, role::CONNECTING)
+            && let Some(stream) = fd_table::stream(descriptor)
+        {
+            upgrade::after_connect(&stream, result == 0);
+        }
+        0
+    })
+}
+
+/// accept() has returned a connection.
+pub extern "C" fn after_accept(_listener: c_int, descriptor: c_int) {
+    process::guarded_hook((), || {
+        if fd_table::get(descriptor).is_some() {
+            number_returned(descriptor);
+        }
+        if !process::is_on() {
+            return;
+        }
+        let Some((own, port)) = kernel_call::own_name(descriptor) else {
+            return;
+        };
+        if choice(Role::Server, own, port) == Choice::Fast && is_tcp(descriptor) {
+            manage(descriptor, role::ACCEPTING);
+        }
+    });
+}
+
+fn is_tcp(descriptor: c_int) -> bool {
+    kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PROTOCOL) == Ok(IPPROTO_TCP)
+}
+
+/// Begins to manage a socket: an endpoint in family memory, a row in the statistics page, a word in the table.
+pub fn manage(descriptor: c_int, role: u32) -> bool {
+    begin_managing(descriptor, role).is_some()
+}
+
+fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
+    if fd_table::get(descriptor).is_some() {
+        number_returned(descriptor);
+    }
+    if fd_table::ensure().is_err() || family::ensure(0).is_err() {
+        return None;
+    }
+    let place = family::process_place()?;
+    status::ensure_page();
+    let (index, endpoint) = family::allocate_endpoint()?;
+    endpoint.role.set(role);
+    endpoint.next_turn.set(1);
+    endpoint.wished.store(1, Ordering::Relaxed);
+    endpoint.reason.store(
+        if process::settings().mode == Mode::OptIn {
+            Reason::NotOptedIn
+        } else {
+            Reason::NotYet
+        } as u32,
+        Ordering::Relaxed,
+    );
+    if !endpoint.add_numbers(place, 1) {
+        family::free_endpoint(index);
+        return None;
+    }
+    status::open_row(endpoint, index, descriptor, role);
+    count(Counter::SocketsSeen, 1);
+    fd_table::note(descriptor);
+    fd_table::set(
+        descriptor,
+        index,
+        endpoint.generation.load(Ordering::Acquire),
+    );
+    Some(())
+}
+
+/// The kernel returned a number that the table still knows: it was closed behind us (POSIX.md R11).
+pub extern "C" fn number_returned(descriptor: c_int) {
+    process::guarded_hook((), || forget(descriptor, false));
+}
+
+/// close() is about to be called: LEAVE if this was the last managed number.
+pub extern "C" fn before_close(descriptor: c_int) {
+    process::guarded_hook((), || {
+        // A vfork child closes its copy of the number; ours stays what it is.
+        if family::is_own_process() {
+            forget(descriptor, true);
+        }
+    });
+}
+
+/// A number no longer means its endpoint; `open`: the kernel socket still exists under it.
+pub fn forget(descriptor: c_int, open: bool) {
+    let Some((index, generation, endpoint)) = fd_table::take(descriptor) else {
+        return;
+    };
+    let Some(place) = family::process_place() else {
+        return;
+    };
+    if !endpoint.remove_number(place) {
+        return;
+    }
+    let stream = Stream::new(endpoint, generation, descriptor, me());
+    upgrade::drop_negotiation(&stream);
+    if endpoint.has_other_holder(place) {
+        return;
+    }
+    if open {
+        stream.leave();
+    }
+    if !stream.retire() {
+        return;
+    }
+    status::close_row(endpoint);
+    if let Some(channel) = endpoint
+        .channel
+        .get()
+        .checked_sub(1)
+        .and_then(fastpath::channel::table::get)
+    {
+        channel.slot_leave(endpoint.slot.get(), endpoint.slot_generation.get());
+        channel.release();
+    }
+    family::free_endpoint(index);
+}
+
+/// shutdown() is about to be called; what `after_shutdown` must do (0 nothing, 1 end the writing shutdown).
+pub extern "C" fn before_shutdown(descriptor: c_int, how: c_int) -> c_int {
+    const SHUT_RD: c_int = 0;
+    const SHUT_RDWR: c_int = 2;
+    process::guarded_hook(0, || {
+        let Some(stream) = fd_table::stream(descriptor) else {
+            return 0;
+        };
+        if !(SHUT_RD..=SHUT_RDWR).contains(&how) {
+            return 0;
+        }
+        if how != 1 && stream.is_bound() {
+            stream.shut_reading();
+        }
+        let follow = how != SHUT_RD && stream.begin_shutdown();
+        c_int::from(follow)
+    })
+}
+
+/// shutdown() has returned.
+pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_int) {
+    process::guarded_hook((), || {
+        if let Some(stream) = fd_table::stream(descriptor) {
+            stream.end_shutdown();
+            process::readiness_changed(&stream);
+        }
+    });
+}
+
+/// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
+pub extern "C" fn duplicated(from: c_int, to: c_int) {
+    process::guarded_hook((), || {
+        if fd_table::get(to).is_some() {
+            forget(to, false);
+        }
+        let Some((index, generation, endpoint)) = fd_table::get(from) else {
+            return;
+        };
+        let Some(place) = family::process_place() else {
+            return;
+        };
+        if !endpoint.add_numbers(place, 1) {
+            return;
+        }
+        fd_table::note(to);
+        fd_table::set(to, index, generation);
+        if to <= 2 {
+            // A program that is exec'd or stdio will use it without us.
+            let stream = Stream::new(endpoint, generation, to, me());
+            upgrade::give_up(&stream, Reason::StandardStream);
+        }
+    });
+}

@@ -1,0 +1,35 @@
+//! One line to standard error, without the C library: a fixed buffer and one raw write.
+//!
+//! Never from a fork child or a signal handler; `AXIO_LOG` decides which levels are said at all.
+
+#![expect(unsafe_code, reason = "borrows standard error by its number")]
+
+use settings::LogLevel;
+
+/// Longest line.
+const LINE_BYTES: usize = 600;
+
+/// Says a line made of `parts`, if its level is asked for. Never more than one write.
+pub fn line(level: LogLevel, parts: &[&[u8]]) {
+    if (level as u32) > (crate::process::settings().log as u32) {
+        return;
+    }
+    let mut buffer = [0u8; LINE_BYTES];
+    let mut length = 0;
+    for part in parts {
+        for byte in part.iter() {
+            if let Some(place) = buffer.get_mut(length).filter(|_| length + 1 < LINE_BYTES) {
+                *place = *byte;
+                length += 1;
+            }
+        }
+    }
+    if let Some(place) = buffer.get_mut(length) {
+        *place = b'\n';
+        length += 1;
+    }
+    let bytes = buffer.get(..length).unwrap_or(&[]);
+    // SAFETY: descriptor 2 is only borrowed for one raw write; if it is closed the kernel says so.
+    let standard_error = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
+    let _ = rustix::io::write(standard_error, bytes);
+}

@@ -1,0 +1,120 @@
+//! What is true of this process: settings, policies, whether acceleration is on.
+//!
+//! Written once at start-up, before a second thread can exist; read by everybody. The one switch that changes later is
+//! [`is_on`]: an error of our own turns acceleration off, says one line, and the program lives.
+#![expect(
+    unsafe_code,
+    reason = "one static written before threads exist; reads signal dispositions"
+)]
+
+use crate::boundary::{Action, Call};
+use core::cell::UnsafeCell;
+use core::ffi::c_int;
+use fastpath::statistics::count;
+use fastpath::stream::Stream;
+use fastpath::sync::{AtomicU32, Ordering};
+use fastpath::wait::SpinPolicy;
+use kmod_interface::statistics::Counter;
+use settings::Settings;
+
+/// How this process waits.
+pub static POLICY: SpinPolicy = SpinPolicy::new();
+
+struct Once(UnsafeCell<Settings>);
+// SAFETY: written by start-up only, before `PHASE` says so; read-only afterwards.
+unsafe impl Sync for Once {}
+static SETTINGS: Once = Once(UnsafeCell::new(Settings::defaults(true)));
+
+/// 0 not started, 1 on, 2 off.
+static PHASE: AtomicU32 = AtomicU32::new(0);
+
+/// Puts the settings in place. Start-up only.
+pub fn start(settings: Settings, on: bool) {
+    POLICY.configure(settings.spin_us);
+    // SAFETY: the constructor runs before any reader: PHASE is 0.
+    unsafe { *SETTINGS.0.get() = settings };
+    PHASE.store(if on { 1 } else { 2 }, Ordering::Release);
+}
+
+/// The settings; defaults before start-up.
+#[must_use]
+pub fn settings() -> &'static Settings {
+    // SAFETY: not written after start-up.
+    unsafe { &*SETTINGS.0.get() }
+}
+
+/// Whether sockets may be managed.
+#[inline]
+#[must_use]
+pub fn is_on() -> bool {
+    PHASE.load(Ordering::Acquire) == 1
+}
+
+/// No further sockets are managed; those that are go on.
+pub fn turn_off() {
+    PHASE.store(2, Ordering::Release);
+}
+
+/// Runs a step of a call; a panic of ours ends that call with an error and acceleration for the process, never the
+/// program.
+#[inline(always)]
+pub fn guarded(call: &mut Call, step: impl FnOnce(&mut Call) -> Action) -> Action {
+    let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| step(call)));
+    match caught {
+        Ok(action) => action,
+        Err(_) => {
+            fail_internally();
+            call.failed(104) // ECONNRESET: nothing is known of the stream any more
+        }
+    }
+}
+
+/// Runs a hook that returns nothing the program sees.
+pub fn guarded_hook<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
+    match std::panic::catch_unwind(core::panic::AssertUnwindSafe(hook)) {
+        Ok(value) => value,
+        Err(_) => {
+            fail_internally();
+            otherwise
+        }
+    }
+}
+
+#[cold]
+fn fail_internally() {
+    count(Counter::InternalErrors, 1);
+    if PHASE.swap(2, Ordering::AcqRel) != 2 {
+        crate::log::line(
+            settings::LogLevel::Error,
+            &[b"axio: internal error; acceleration is off in this process, the program goes on"],
+        );
+    }
+}
+
+/// A direction changed its carrier, or bells were consumed that an epoll set may have been asleep for.
+#[cold]
+pub fn readiness_changed(stream: &Stream) {
+    let _ = stream;
+}
+
+/// Is a signal pending that runs a handler once the mask is `program_mask` again? `Some(true)`: with SA_RESTART.
+#[must_use]
+pub fn pending_handler(program_mask: u64) -> Option<bool> {
+    let pending = fastpath::kernel_call::pending_signals() & !program_mask;
+    if pending == 0 {
+        return None;
+    }
+    let mut restart = None;
+    for signal in 1..=64u32 {
+        if pending & (1 << (signal - 1)) == 0 {
+            continue;
+        }
+        match fastpath::kernel_call::signal_disposition(signal as c_int) {
+            fastpath::kernel_call::Disposition::Handler { restart: again } => {
+                restart = Some(restart.unwrap_or(true) && again);
+            }
+            fastpath::kernel_call::Disposition::None => {}
+        }
+    }
+    restart
+}

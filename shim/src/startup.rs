@@ -1,0 +1,211 @@
+//! What happens when the library is loaded, in order. Each line says what works from there on.
+//!
+//! 1. secure execution?   under AT_SECURE nothing is read and nothing is done
+//! 2. settings            parsed from the environment block, no allocation; errors are said in one line each
+//! 3. rules file          read by raw system calls
+//! 4. handlers            the trampolines ask this side from now on
+//!
+//! A call that comes earlier (another library's constructor) passes through to the kernel. Nothing else happens here:
+//! no thread, no mapping, no descriptor, until a matching socket appears.
+#![expect(
+    unsafe_code,
+    reason = "constructor: reads the argument block and fills the handlers' pointer"
+)]
+
+use crate::calls::{forking, lifecycle, options, transfer};
+use crate::{log, process};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use fastpath::stream::pieces::Piece;
+use settings::{LogLevel, Mode, Settings};
+
+/// Mirrors `struct axio_handlers` of `c/call.h`.
+#[repr(C)]
+struct Handlers {
+    begin_send: unsafe extern "C" fn(
+        *mut crate::boundary::Call,
+        c_int,
+        *const Piece,
+        usize,
+        c_int,
+    ) -> c_int,
+    begin_receive: unsafe extern "C" fn(
+        *mut crate::boundary::Call,
+        c_int,
+        *const Piece,
+        usize,
+        c_int,
+    ) -> c_int,
+    after_counted: unsafe extern "C" fn(*mut crate::boundary::Call, c_long, c_int) -> c_int,
+    after_sleep: unsafe extern "C" fn(*mut crate::boundary::Call, c_long, c_int) -> c_int,
+    abandon: unsafe extern "C" fn(*mut c_void),
+    after_connect: unsafe extern "C" fn(c_int, *const c_void, u32, c_int, c_int) -> c_int,
+    after_accept: extern "C" fn(c_int, c_int),
+    before_shutdown: extern "C" fn(c_int, c_int) -> c_int,
+    after_shutdown: extern "C" fn(c_int, c_int, c_int),
+    before_close: extern "C" fn(c_int),
+    number_returned: extern "C" fn(c_int),
+    duplicated: extern "C" fn(c_int, c_int),
+    set_option: unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, u32, *mut c_int) -> c_int,
+    get_option:
+        unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
+    request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
+    control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
+    fork_prepare: extern "C" fn(),
+    fork_parent: extern "C" fn(c_int),
+    fork_child: extern "C" fn(),
+    before_exec: extern "C" fn(),
+    after_failed_exec: extern "C" fn(),
+    before_spawn: extern "C" fn(),
+    at_exit: extern "C" fn(),
+}
+
+static HANDLERS: Handlers = Handlers {
+    begin_send: transfer::begin_send,
+    begin_receive: transfer::begin_receive,
+    after_counted: transfer::after_counted,
+    after_sleep: transfer::after_sleep,
+    abandon: transfer::abandon,
+    after_connect: lifecycle::after_connect,
+    after_accept: lifecycle::after_accept,
+    before_shutdown: lifecycle::before_shutdown,
+    after_shutdown: lifecycle::after_shutdown,
+    before_close: lifecycle::before_close,
+    number_returned: lifecycle::number_returned,
+    duplicated: lifecycle::duplicated,
+    set_option: options::set_option,
+    get_option: options::get_option,
+    request: options::request,
+    control: options::control,
+    fork_prepare: forking::fork_prepare,
+    fork_parent: forking::fork_parent,
+    fork_child: forking::fork_child,
+    before_exec: forking::before_exec,
+    after_failed_exec: forking::after_failed_exec,
+    before_spawn: forking::before_spawn,
+    at_exit: forking::at_exit,
+};
+
+unsafe extern "C" {
+    #[link_name = "axio_handlers"]
+    static TRAMPOLINES: AtomicPtr<Handlers>;
+}
+
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) =
+    constructor;
+
+/// glibc calls constructors with the arguments of `main`.
+#[cfg_attr(
+    test,
+    expect(dead_code, reason = "the test executable must not hook itself")
+)]
+unsafe extern "C" fn constructor(
+    _count: c_int,
+    _arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
+    if is_secure_execution() {
+        return;
+    }
+    // SAFETY: the environment block of the process, as the loader passes it.
+    let (settings, understood) = unsafe { read_settings(environment) };
+    if !understood && settings.strict {
+        log::line(
+            LogLevel::Error,
+            &[b"axio: AXIO_STRICT=1 and a wrong configuration: the program is not started"],
+        );
+        fastpath::kernel_call::exit_process(125);
+    }
+    if settings.mode == Mode::Off {
+        return;
+    }
+    // SAFETY: the trampolines read the pointer with acquire semantics after this release.
+    unsafe { TRAMPOLINES.store((&raw const HANDLERS).cast_mut(), Ordering::Release) };
+}
+
+fn is_secure_execution() -> bool {
+    const AT_SECURE: u64 = 23;
+    // SAFETY: getauxval only reads the auxiliary vector.
+    unsafe { libc::getauxval(AT_SECURE) != 0 }
+}
+
+struct Environment(*const *const c_char);
+
+impl Iterator for Environment {
+    type Item = (&'static [u8], &'static [u8]);
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            // SAFETY: a null-terminated array of C strings that live as long as the process.
+            let entry = unsafe { self.0.read() };
+            if entry.is_null() {
+                return None;
+            }
+            // SAFETY: not past the terminating null.
+            self.0 = unsafe { self.0.add(1) };
+            // SAFETY: a C string of the environment block.
+            let text = unsafe { CStr::from_ptr(entry) }.to_bytes();
+            if let Some(pair) = settings::parse::split_variable(text) {
+                return Some(pair);
+            }
+        }
+    }
+}
+
+unsafe fn read_settings(environment: *const *const c_char) -> (Settings, bool) {
+    if environment.is_null() {
+        return (Settings::defaults(true), true);
+    }
+    let preloaded = Environment(environment).any(|(name, value)| {
+        name == b"LD_PRELOAD" && value.windows(7).any(|window| window == b"libaxio")
+    });
+    let (mut settings, errors) = Settings::parse(preloaded, Environment(environment));
+    let mut understood = errors.is_empty();
+    process::start(settings.clone(), settings.mode != Mode::Off);
+    for error in errors.iter() {
+        say(error);
+    }
+    if !settings.rules_file.is_empty() && settings.mode != Mode::Off {
+        let path = settings.rules_file;
+        let mut buffer = [0u8; settings::error::RULES_FILE_BYTES_MAX];
+        let contents = read_file(path.as_c_str(), &mut buffer);
+        if let Err(error) = settings.add_rules_file(path.as_bytes(), contents) {
+            understood = false;
+            say(&error);
+            settings.mode = Mode::Off;
+        }
+        process::start(settings.clone(), settings.mode != Mode::Off);
+    }
+    (settings, understood)
+}
+
+fn say(error: &settings::SettingsError<'_>) {
+    let mut line = [0u8; settings::error::LINE_BYTES];
+    let length = error.write_line(&mut line);
+    log::line(
+        LogLevel::Error,
+        &[line.get(..length).unwrap_or(b"").trim_ascii_end()],
+    );
+}
+
+fn read_file<'buffer>(path: &CStr, buffer: &'buffer mut [u8]) -> Option<&'buffer [u8]> {
+    use rustix::fs::{Mode, OFlags};
+    let file = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .ok()?;
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::read(&file, rest) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    buffer.get(..length)
+}

@@ -1,0 +1,324 @@
+//! What others see: the statistics page, the status of a socket, the report at exit.
+#![expect(unsafe_code, reason = "writes words of the mapped statistics page")]
+
+use crate::process;
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU32, Ordering};
+use fastpath::endpoint::{Endpoint, binding};
+use fastpath::statistics::{self, row_value32, row_value64, set_row32};
+use kmod_interface::ioctl::Status;
+use kmod_interface::reason::Reason;
+use kmod_interface::statistics::{
+    Counter, MAGIC, PAGE_BYTES, ROW_BYTES, ROWS, ROWS_OFFSET, VERSION, header, row,
+};
+
+/// Number of the page's descriptor, -1 when there is none: `axio stat` finds it under /proc/PID/fd.
+static DESCRIPTOR: core::sync::atomic::AtomicI32 = core::sync::atomic::AtomicI32::new(-1);
+static MAKING: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the page at the first matching socket. Failure leaves counters private and rows absent.
+pub fn ensure_page() {
+    if !statistics::page().is_null() || MAKING.swap(1, Ordering::AcqRel) != 0 {
+        return;
+    }
+    if let Some(page) = make_page() {
+        // SAFETY: the mapping is never unmapped.
+        unsafe { statistics::set_page(page) };
+    }
+}
+
+fn make_page() -> Option<*mut u8> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    use rustix::mm::{MapFlags, ProtFlags};
+    let memfd =
+        rustix::fs::memfd_create("axio", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
+    rustix::fs::ftruncate(&memfd, PAGE_BYTES as u64).ok()?;
+    // SAFETY: a fresh mapping of a file of this size.
+    let page = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            PAGE_BYTES,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            &memfd,
+            0,
+        )
+    }
+    .ok()?
+    .cast::<u8>();
+    let _ = rustix::fs::fcntl_add_seals(
+        &memfd,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
+    );
+    let word32 = |offset: usize, value: u32| {
+        // SAFETY: an aligned word inside the header.
+        unsafe { (*page.add(offset).cast::<AtomicU32>()).store(value, Ordering::Release) };
+    };
+    word32(header::PROCESS, fastpath::kernel_call::process_id());
+    word32(header::VERSION, VERSION);
+    let mut name = [0u8; 32];
+    if let Ok(file) = rustix::fs::open(
+        c"/proc/self/comm",
+        rustix::fs::OFlags::RDONLY,
+        rustix::fs::Mode::empty(),
+    ) {
+        let length = rustix::io::read(&file, &mut name).unwrap_or(0);
+        if let Some(last) = name.get_mut(length.saturating_sub(1)) {
+            *last = 0;
+        }
+    }
+    // SAFETY: 32 bytes inside the header.
+    unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), page.add(header::PROGRAM), 32) };
+    word32(header::MAGIC, MAGIC);
+    // A high number: programs expect low ones for themselves. The page stays mapped without it.
+    let high = rustix::io::fcntl_dupfd_cloexec(&memfd, 900)
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&memfd, 100));
+    if let Ok(high) = high {
+        use rustix::fd::IntoRawFd;
+        DESCRIPTOR.store(high.into_raw_fd(), Ordering::Release);
+    }
+    Some(page)
+}
+
+/// In a fork child: the page is the parent's; the child makes its own at its next matching socket.
+pub fn forget_page() {
+    // SAFETY: null is allowed.
+    unsafe { statistics::set_page(core::ptr::null_mut()) };
+    MAKING.store(0, Ordering::Release);
+    let descriptor = DESCRIPTOR.swap(-1, Ordering::AcqRel);
+    if descriptor >= 0 {
+        fastpath::kernel_call::close(descriptor);
+    }
+}
+
+/// Gives an endpoint a row.
+pub fn open_row(endpoint: &Endpoint, index: u32, descriptor: c_int, role: u32) {
+    let page = statistics::page();
+    if page.is_null() || index as usize >= ROWS {
+        return;
+    }
+    // SAFETY: the row lies inside the page.
+    unsafe {
+        let address = page.add(ROWS_OFFSET + index as usize * ROW_BYTES);
+        core::ptr::write_bytes(address, 0, ROW_BYTES);
+        endpoint.row.set(address as u64);
+        let used = &*page.add(header::ROWS_USED).cast::<AtomicU32>();
+        used.fetch_max(index + 1, Ordering::AcqRel);
+    }
+    set_row32(endpoint, row::DESCRIPTOR, descriptor as u32);
+    set_row32(endpoint, row::ROLE, role);
+    set_row32(
+        endpoint,
+        row::REASON,
+        endpoint.reason.load(Ordering::Relaxed),
+    );
+    set_row32(endpoint, row::IN_USE, 1);
+}
+
+/// Writes the address pair into the row, once it is known.
+pub fn row_pair(endpoint: &Endpoint, pair: &kmod_interface::handshake::AddressPair) {
+    let address = endpoint.row.get() as *mut u8;
+    if !address.is_null() {
+        let bytes = pair.to_bytes();
+        // SAFETY: the pair's place inside the row.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), address.add(row::PAIR), bytes.len())
+        };
+    }
+}
+
+/// Brings path, state and reason of the row up to date.
+pub fn update_row(endpoint: &Endpoint) {
+    let status = status_of(endpoint);
+    set_row32(endpoint, row::PATH, status.path);
+    set_row32(endpoint, row::STATE, status.state);
+    set_row32(endpoint, row::REASON, status.reason);
+}
+
+/// Which words of a row are summed up in which counter of the process.
+const ROW_TOTALS: [(usize, Counter); 8] = [
+    (row::KERNEL_BYTES_IN, Counter::KernelBytesIn),
+    (row::KERNEL_BYTES_OUT, Counter::KernelBytesOut),
+    (row::RING_BYTES_IN, Counter::RingBytesIn),
+    (row::RING_BYTES_OUT, Counter::RingBytesOut),
+    (row::KERNEL_CALLS_IN, Counter::KernelCalls),
+    (row::KERNEL_CALLS_OUT, Counter::KernelCalls),
+    (row::RING_CALLS_IN, Counter::RingCalls),
+    (row::RING_CALLS_OUT, Counter::RingCalls),
+];
+
+struct OpenSockets {
+    counters: [u64; 64],
+    reasons: [u64; 64],
+}
+
+/// Sums of the sockets that are still open and whose rows are in this process's own page.
+fn open_sockets() -> OpenSockets {
+    let mut sums = OpenSockets {
+        counters: [0; 64],
+        reasons: [0; 64],
+    };
+    let first = statistics::page() as u64;
+    for index in 0..fastpath::family::endpoints_used() {
+        let Some(endpoint) = fastpath::family::endpoint(index) else {
+            break;
+        };
+        if !(first..first + PAGE_BYTES as u64).contains(&endpoint.row.get()) {
+            continue;
+        }
+        for (offset, counter) in ROW_TOTALS {
+            if let Some(sum) = sums.counters.get_mut(counter as usize) {
+                *sum += row_value64(endpoint, offset);
+            }
+        }
+        if let Some(sum) = sums.reasons.get_mut(status_of(endpoint).reason as usize) {
+            *sum += 1;
+        }
+    }
+    sums
+}
+
+/// The endpoint has ended: its counts go to the process's.
+pub fn close_row(endpoint: &Endpoint) {
+    for (offset, counter) in ROW_TOTALS {
+        statistics::count(counter, row_value64(endpoint, offset));
+    }
+    statistics::count_reason(status_of(endpoint).reason, 1);
+    set_row32(endpoint, row::IN_USE, 0);
+    endpoint.row.set(0);
+}
+
+/// What the status ioctl answers.
+#[must_use]
+pub fn status_of(endpoint: &Endpoint) -> Status {
+    let bound = endpoint.binding.load(Ordering::Acquire);
+    let on_ring = bound == binding::BOUND && (endpoint.tx_ep.get() | endpoint.rx_ep.get()) & 1 == 1;
+    let state = match bound {
+        binding::BOUND if on_ring => 4,
+        binding::BOUND if endpoint.switches.get() > 0 => 5,
+        binding::BOUND => 3,
+        binding::NONE if endpoint.negotiation.load(Ordering::Relaxed) != 0 => 2,
+        binding::NONE => 1,
+        _ => 5,
+    };
+    let reason = if on_ring && endpoint.over.get() == 0 {
+        Reason::None as u32
+    } else if state == 2 {
+        Reason::Negotiating as u32
+    } else {
+        endpoint.reason.load(Ordering::Relaxed)
+    };
+    Status {
+        version: 1,
+        path: u32::from(on_ring),
+        state,
+        reason,
+        kernel_bytes_in: row_value64(endpoint, row::KERNEL_BYTES_IN),
+        kernel_bytes_out: row_value64(endpoint, row::KERNEL_BYTES_OUT),
+        ring_bytes_in: row_value64(endpoint, row::RING_BYTES_IN),
+        ring_bytes_out: row_value64(endpoint, row::RING_BYTES_OUT),
+        switches_out: row_value32(endpoint, row::UPGRADES_OUT)
+            + row_value32(endpoint, row::RETREATS_OUT),
+        switches_in: row_value32(endpoint, row::UPGRADES_IN)
+            + row_value32(endpoint, row::RETREATS_IN),
+        reserved: [0; 2],
+    }
+}
+
+/// Appends the report line of `AXIO_REPORT` (TRUST.md row 23: regular file, no link followed, mode 0600).
+pub fn report() {
+    let path = &process::settings().report;
+    if path.is_empty() || statistics::page().is_null() {
+        return;
+    }
+    let open = open_sockets();
+    let mut text = Text {
+        bytes: [0; 4096],
+        length: 0,
+    };
+    text.push(b"{\"program\":\"");
+    let page = statistics::page();
+    for offset in 0..31 {
+        // SAFETY: the program's name inside the header.
+        let byte = unsafe { page.add(header::PROGRAM + offset).read() };
+        if byte == 0 {
+            break;
+        }
+        text.push(if byte < 32 || byte == b'"' || byte == b'\\' {
+            b"?"
+        } else {
+            core::slice::from_ref(&byte)
+        });
+    }
+    text.push(b"\",\"pid\":");
+    text.number(u64::from(fastpath::kernel_call::process_id()));
+    for counter in Counter::ALL {
+        text.push(b",\"");
+        text.push(counter.name().as_bytes());
+        text.push(b"\":");
+        text.number(
+            statistics::value(*counter)
+                + open.counters.get(*counter as usize).copied().unwrap_or(0),
+        );
+    }
+    text.push(b",\"reasons\":{");
+    let mut first = true;
+    for reason in Reason::ALL {
+        let value = statistics::reason_value(*reason as u32)
+            + open.reasons.get(*reason as usize).copied().unwrap_or(0);
+        if value > 0 {
+            text.push(if first { b"\"" } else { b",\"" });
+            text.push(reason.name().as_bytes());
+            text.push(b"\":");
+            text.number(value);
+            first = false;
+        }
+    }
+    text.push(b"}}\n");
+    use rustix::fs::{FileType, Mode, OFlags};
+    let flags = OFlags::WRONLY
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path.as_c_str(), flags, Mode::RUSR | Mode::WUSR) else {
+        return;
+    };
+    let regular = rustix::fs::fstat(&file)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if regular {
+        let _ = rustix::io::write(&file, text.bytes.get(..text.length).unwrap_or(&[]));
+    }
+}
+
+struct Text {
+    bytes: [u8; 4096],
+    length: usize,
+}
+
+impl Text {
+    fn push(&mut self, part: &[u8]) {
+        for byte in part {
+            if let Some(place) = self.bytes.get_mut(self.length) {
+                *place = *byte;
+                self.length += 1;
+            }
+        }
+    }
+    fn number(&mut self, mut value: u64) {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at = at.saturating_sub(1);
+            if let Some(place) = digits.get_mut(at) {
+                *place = b'0' + (value % 10) as u8;
+            }
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(at..).unwrap_or(&[]));
+    }
+}

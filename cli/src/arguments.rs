@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
         axio run -- redis-server --port 6379            a server on the fast path\n  \
         axio run -- redis-benchmark -t get              and a client; both ends need Axio\n  \
         axio stat                                       what became of their sockets\n  \
-        axio why 1234 7                                 one of them explained\n\n\
+        axio why 1234 7                                 one of them explained\n  \
+        axio bench --quick                              how much faster it is here\n\n\
         Each command explains itself: axio run --help"
 )]
 pub struct Arguments {
@@ -30,4 +31,9 @@ pub enum Command {
     Stat(crate::stat::StatArguments),
     /// Explain one socket: what happened to it, and what to do
     Why(crate::why::WhyArguments),
+    /// Measure unmodified programs with and without Axio, in alternation
+    Bench(crate::bench::BenchArguments),
+    /// The ends of a measured connection
+    #[command(hide = true, subcommand)]
+    BenchEnd(crate::bench::end::End),
 }

@@ -36,6 +36,8 @@ fn dispatch(arguments: Arguments) -> i32 {
         Command::Run(arguments) => return crate::run::run(&arguments),
         Command::Stat(arguments) => ("stat", crate::stat::run(&arguments)),
         Command::Why(arguments) => ("why", crate::why::run(&arguments)),
+        Command::Bench(arguments) => ("bench", crate::bench::run(&arguments)),
+        Command::BenchEnd(end) => ("bench-end", crate::bench::end::run(&end)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("axio {name}: {error:#}");

@@ -9,10 +9,12 @@
 //! * [`run`]: `axio run`: one program with the library loaded, after a look at whether that can work.
 //! * [`stat`]: `axio stat`: what became of the sockets of running programs.
 //! * [`why`]: `axio why`: one paragraph about one socket.
+//! * [`bench`]: `axio bench`: the same programs with and without the library.
 //! * [`table`]: how tables look on a terminal and in a pipe.
 #![cfg_attr(not(test), no_main)]
 
 mod arguments;
+mod bench;
 mod entry;
 mod run;
 mod stat;

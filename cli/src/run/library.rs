@@ -67,18 +67,28 @@ fn check(path: &Path) -> Result<()> {
 /// LD_PRELOAD with the library behind what is there. A library of the same name is replaced: two of them in one
 /// process would each believe that the other's calls are the program's.
 pub fn append(present: Option<&OsStr>, library: &Path) -> OsString {
-    let present = present.unwrap_or_default().as_bytes();
-    let file_name = |entry: &[u8]| {
-        Path::new(OsStr::from_bytes(entry))
-            .file_name()
-            .map(OsStr::to_os_string)
-    };
-    let mut entries: Vec<&[u8]> = present
-        .split(|byte| matches!(byte, b' ' | b':'))
-        .filter(|entry| !entry.is_empty() && file_name(entry).as_deref() != library.file_name())
-        .collect();
+    let mut entries = others(present);
     entries.push(library.as_os_str().as_bytes());
     OsString::from_vec(entries.join(&b':'))
+}
+
+/// LD_PRELOAD without any `libaxio.so`; nothing when nothing is left.
+pub fn remove(present: Option<&OsStr>) -> Option<OsString> {
+    let entries = others(present);
+    (!entries.is_empty()).then(|| OsString::from_vec(entries.join(&b':')))
+}
+
+fn others(present: Option<&OsStr>) -> Vec<&[u8]> {
+    let is_ours = |entry: &[u8]| {
+        Path::new(OsStr::from_bytes(entry)).file_name() == Some(OsStr::new(FILE_NAME))
+    };
+    let entries = present
+        .unwrap_or_default()
+        .as_bytes()
+        .split(|byte| matches!(byte, b' ' | b':'));
+    entries
+        .filter(|entry| !entry.is_empty() && !is_ours(entry))
+        .collect()
 }
 
 #[cfg(test)]
@@ -98,6 +108,11 @@ mod tests {
         assert_eq!(append("/a.so b.so:"), "/a.so:b.so:/new/libaxio.so");
         assert_eq!(append("/old/libaxio.so:/a.so"), "/a.so:/new/libaxio.so");
         assert_eq!(append("/a.so:/new/libaxio.so"), "/a.so:/new/libaxio.so");
+        assert_eq!(
+            remove(Some(OsStr::new("/a.so /new/libaxio.so"))),
+            Some("/a.so".into())
+        );
+        assert_eq!(remove(Some(OsStr::new("libaxio.so"))), None);
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! Lines of JSON that the ends print.
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::sample::{Latencies, latencies};
+
+/// A server is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listening {
+    /// Port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// A server is done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Served {
+    /// Exchanges that counted.
+    pub exchanges: u64,
+    /// CPU time they took.
+    pub cpu_seconds: f64,
+}
+
+/// A client is done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Timed {
+    /// Time that counted.
+    pub seconds: f64,
+    /// CPU time it took.
+    pub cpu_seconds: f64,
+    /// Nanoseconds of an exchange, and how many took that long.
+    pub histogram: Vec<(u64, u64)>,
+}
+
+impl Timed {
+    /// What a client has measured.
+    pub fn of(seconds: f64, cpu_seconds: f64, latencies: &Latencies) -> Timed {
+        let step = latencies
+            .iter_recorded()
+            .map(|step| (step.value_iterated_to(), step.count_at_value()));
+        Timed {
+            seconds,
+            cpu_seconds,
+            histogram: step.collect(),
+        }
+    }
+
+    /// The times again.
+    pub fn latencies(&self) -> Result<Latencies> {
+        let mut all = latencies()?;
+        for (value, count) in &self.histogram {
+            all.saturating_record_n(*value, *count);
+        }
+        Ok(all)
+    }
+}
+
+/// Prints a line.
+pub fn say(answer: &impl Serialize) -> Result<()> {
+    use std::io::Write;
+    let mut line = serde_json::to_string(answer)?;
+    line.push('\n');
+    std::io::stdout()
+        .write_all(line.as_bytes())
+        .context("answer")
+}
+
+/// Reads a line.
+pub fn hear<Answer: DeserializeOwned>(line: &str) -> Result<Answer> {
+    serde_json::from_str(line).with_context(|| format!("unexpected answer: {line}"))
+}

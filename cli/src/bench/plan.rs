@@ -1,0 +1,282 @@
+//! The runs in their order: for every workload pairs of one run on the bare kernel and one with the library, so that
+//! whatever drifts on the machine drifts for both.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::child::{children_cpu_seconds, own_cpu_seconds};
+use super::cpus::{Cpus, busy_seconds};
+use super::limits::Limits;
+use super::machine::{Build, Machine};
+use super::own_ends::{self, CONNECT_CLOSE, PING_PONG};
+use super::redis::Redis;
+use super::report_lines::Carried;
+use super::results::{Results, WorkloadResults};
+use super::sample::{Latencies, Sample};
+use super::side::{Scratch, Side, Variables};
+use super::summary::Summary;
+use super::workload::{Carrier, Kind, Workload};
+
+/// Everything that is decided before the first run.
+pub struct Plan {
+    library: PathBuf,
+    options: Vec<(OsString, OsString)>,
+    pairs: u32,
+    duration: Duration,
+    cpus: Cpus,
+    scratch: Scratch,
+}
+
+/// One run that is to be made.
+pub struct Step<'plan> {
+    /// Server's and client's CPU.
+    pub cpus: (usize, usize),
+    /// Environment of both.
+    pub variables: &'plan Variables,
+    /// How long to measure.
+    pub duration: Duration,
+    /// A place for files.
+    pub folder: &'plan Path,
+}
+
+/// What a run gave by itself.
+pub struct Measured {
+    /// See [`Sample`] for all of these.
+    pub exchanges: u64,
+    /// Time that counted.
+    pub seconds: f64,
+    /// Median.
+    pub p50_ns: u64,
+    /// One in a hundred.
+    pub p99_ns: u64,
+    /// One in a thousand.
+    pub p999_ns: Option<u64>,
+    /// Client.
+    pub client_cpu_seconds: f64,
+    /// Server.
+    pub server_cpu_seconds: f64,
+    /// All times.
+    pub latencies: Option<Latencies>,
+}
+
+impl Plan {
+    /// Decides; `pairs` or what suits a quick or a full run.
+    pub fn new(
+        library: PathBuf,
+        options: Vec<(OsString, OsString)>,
+        pairs: Option<u32>,
+        is_quick: bool,
+    ) -> Result<Plan> {
+        let (usual_pairs, milliseconds) = if is_quick { (3, 400) } else { (5, 1500) };
+        Ok(Plan {
+            library,
+            options,
+            pairs: pairs.unwrap_or(usual_pairs),
+            duration: Duration::from_millis(milliseconds),
+            cpus: Cpus::choose()?,
+            scratch: Scratch::new()?,
+        })
+    }
+
+    /// Makes all runs. A workload that this machine cannot run is left out with a note, unless it `is_demanded`.
+    pub fn carry_out(&self, workloads: &[&'static Workload], is_demanded: bool) -> Result<Results> {
+        let runs = workloads.len() as u64 * u64::from(self.pairs) * 2;
+        let progress = Progress::new(runs + 1);
+        progress.say("what this machine can do at best");
+        let mut results = Results {
+            build: Build::look(),
+            machine: Machine::look(),
+            limits: Limits::measure(self.cpus),
+            cpus: self.cpus,
+            pairs: self.pairs,
+            seconds_per_run: self.duration.as_secs_f64(),
+            workloads: Vec::new(),
+            notes: Vec::new(),
+        };
+        progress.step();
+        for workload in workloads {
+            match self.samples(workload, &progress) {
+                Ok(samples) => results.workloads.push(WorkloadResults {
+                    workload,
+                    summary: Summary::of(workload, &samples),
+                    samples,
+                }),
+                Err(Unable::Here(error)) if !is_demanded => {
+                    results
+                        .notes
+                        .push(format!("left out: {}: {error:#}", workload.name));
+                }
+                Err(Unable::Here(error) | Unable::Failed(error)) => {
+                    return Err(error.context(workload.name));
+                }
+            }
+        }
+        progress.finish();
+        Ok(results)
+    }
+
+    fn samples(&self, workload: &Workload, progress: &Progress) -> Result<Vec<Sample>, Unable> {
+        let placed = self
+            .cpus
+            .placed(workload.placement)
+            .context("needs two CPUs, and this process may use one");
+        let cpus = placed.map_err(Unable::Here)?;
+        let redis = match workload.kind {
+            Kind::Redis { .. } => Some(Redis::find().map_err(Unable::Here)?),
+            Kind::PingPong | Kind::ConnectClose => None,
+        };
+        let mut samples = Vec::new();
+        for pair in 0..self.pairs {
+            for side in Side::BOTH {
+                progress.say(&format!(
+                    "{}, pair {} of {}, {}",
+                    workload.name,
+                    pair + 1,
+                    self.pairs,
+                    side.name()
+                ));
+                let sample = self.sample(workload, redis.as_ref(), cpus, side, pair);
+                samples.push(sample.map_err(Unable::Failed)?);
+                progress.step();
+            }
+        }
+        Ok(samples)
+    }
+
+    fn sample(
+        &self,
+        workload: &Workload,
+        redis: Option<&Redis>,
+        cpus: (usize, usize),
+        side: Side,
+        pair: u32,
+    ) -> Result<Sample> {
+        let folder = self.scratch.path();
+        let report = folder.join(format!("{}-{pair}.report", workload.name));
+        let own = workload
+            .options
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        // The first of two with one name counts, so a workload keeps what makes it that workload.
+        let options: Vec<_> = own.chain(self.options.iter().cloned()).collect();
+        let variables = |report: &Path| Variables::of(side, &self.library, report, &options);
+        let own_variables = variables(&report);
+        let step = Step {
+            cpus,
+            variables: &own_variables,
+            duration: self.duration,
+            folder,
+        };
+
+        let before = (
+            busy_seconds().0,
+            children_cpu_seconds() + own_cpu_seconds(),
+            Instant::now(),
+        );
+        let measured = match (workload.kind, redis) {
+            (Kind::Redis { connections }, Some(redis)) => redis.run(
+                &step,
+                connections,
+                &variables(&folder.join("calibration.report")),
+            ),
+            (Kind::ConnectClose, _) => own_ends::run(&step, &CONNECT_CLOSE),
+            (Kind::PingPong | Kind::Redis { .. }, _) => own_ends::run(&step, &PING_PONG),
+        };
+        let measured = measured.context(side.name())?;
+        let (busy, cpus) = busy_seconds();
+        let ours = children_cpu_seconds() + own_cpu_seconds() - before.1;
+        let capacity = before.2.elapsed().as_secs_f64() * cpus;
+
+        let carried = match side {
+            Side::Kernel => None,
+            Side::Axio => Some(Carried::read(&report)?),
+        };
+        if let Some(carried) = &carried {
+            self.prove(workload.carrier, carried)?;
+        }
+        Ok(Sample {
+            side,
+            pair,
+            exchanges: measured.exchanges,
+            seconds: measured.seconds,
+            per_second: measured.exchanges as f64 / measured.seconds.max(1e-9),
+            p50_ns: measured.p50_ns,
+            p99_ns: measured.p99_ns,
+            p999_ns: measured.p999_ns,
+            client_cpu_seconds: measured.client_cpu_seconds,
+            server_cpu_seconds: measured.server_cpu_seconds,
+            others_cpu_share: ((busy - before.0 - ours) / capacity).clamp(0.0, 1.0),
+            carried,
+            latencies: measured.latencies,
+        })
+    }
+
+    /// Holds what the library did against what the workload is about.
+    fn prove(&self, carrier: Carrier, carried: &Carried) -> Result<()> {
+        let library = self.library.display();
+        match carrier {
+            Carrier::Ring if carried.reports == 0 => bail!(
+                "the run with Axio left no report, so {library} was not at work; try: \
+                 AXIO_LOG=debug LD_PRELOAD={library} redis-server --version"
+            ),
+            Carrier::Ring if carried.ring_bytes == 0 => bail!(
+                "the run with Axio moved no bytes by ring ({} through the kernel), so there is nothing to compare; \
+                 reasons of its sockets: {}; AXIO_LOG=debug tells more",
+                crate::stat::words::bytes(carried.kernel_bytes),
+                carried.reasons_in_words()
+            ),
+            Carrier::Kernel if carried.ring_bytes > 0 => bail!(
+                "the rule says kernel, and {} went by ring all the same",
+                crate::stat::words::bytes(carried.ring_bytes)
+            ),
+            Carrier::Ring | Carrier::Kernel | Carrier::Any => Ok(()),
+        }
+    }
+}
+
+/// Why there are no samples.
+enum Unable {
+    /// This machine lacks something.
+    Here(anyhow::Error),
+    /// Something went wrong.
+    Failed(anyhow::Error),
+}
+
+/// What is going on, on standard error: a bar on a terminal, else a line for each run.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(steps: u64) -> Progress {
+        let bar = ProgressBar::new(steps);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}  {msg}") {
+            bar.set_style(style);
+        }
+        Progress { bar }
+    }
+
+    fn say(&self, what: &str) {
+        if self.bar.is_hidden() {
+            eprintln!(
+                "axio bench: {}/{} {what}",
+                self.bar.position(),
+                self.bar.length().unwrap_or(0)
+            );
+        } else {
+            self.bar.set_message(what.to_string());
+        }
+    }
+
+    fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

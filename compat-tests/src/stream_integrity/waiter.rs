@@ -92,6 +92,13 @@ impl Waiter {
         Ok(())
     }
 
+    /// Closes the epoll set, if there is one.
+    pub fn close(self) {
+        if self.set >= 0 {
+            let _ = calls::close(self.set);
+        }
+    }
+
     /// Waits without a time limit (the program's watchdog is the limit). An answer without any bit means: look at
     /// the program's own flags.
     pub fn wait(&self, asked: Readiness, random: &mut Random) -> Outcome<Readiness> {

@@ -1,0 +1,369 @@
+//! SIGKILL of one end at every labelled step of the switch; the other end must get what was published, then an end.
+//!
+//! With `--library` the shim must be built with the feature `step-hooks`. Without it the kernel is tried, by kills at
+//! random moments.
+
+use compat_tests::peer_death::actor::{self, Part, Script};
+use compat_tests::peer_death::driver::{Case, Death, Run, run_case};
+use compat_tests::peer_death::pattern::{Pattern, Sleep};
+use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::calls;
+use compat_tests::torture::processes::ScratchDirectory;
+use compat_tests::torture::random::Random;
+use compat_tests::torture::table::Table;
+use fastpath::stream::labels::Label;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
+    Known {
+        name,
+        value,
+        sentence,
+    }
+}
+
+const KNOWN: &[Known] = &[
+    known(
+        "--library",
+        "PATH",
+        "libaxio.so built with --features step-hooks; without it the bare kernel is tried",
+    ),
+    known("--labels", "A,B", "only these steps"),
+    known("--patterns", "A,B", "only these patterns"),
+    known(
+        "--nth",
+        "N,M",
+        "passages of a step at which to die (default 1,2,9)",
+    ),
+    known(
+        "--random",
+        "N",
+        "kills at random moments beside the labelled ones (default 60)",
+    ),
+    known("--quick", "", "one kill for each step, twelve random ones"),
+    known("--jobs", "N", "cases at a time (default 2)"),
+    known("--seed", "N", "first seed (default 1)"),
+    known("--verbose", "", "print every case"),
+    // What the program tells itself when it starts the two ends.
+    known("--part", "PART", ""),
+    known("--pattern", "NAME", ""),
+    known("--sleep", "NAME", ""),
+    known("--notes", "PATH", ""),
+    known("--port", "N", ""),
+    known("--after-leaving", "DESCRIPTOR", ""),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_command_line(
+        "peer_death",
+        "the survivor of a SIGKILL gets what was published, then an end, promptly",
+        KNOWN,
+    );
+    if let Some(part) = arguments.text("--part") {
+        play_part(&arguments, part);
+    }
+    let scratch = match ScratchDirectory::new("peer-death") {
+        Ok(scratch) => scratch,
+        Err(error) => refuse(&format!("no scratch directory: {error}")),
+    };
+    let settings = Settings::new(&arguments, scratch.path());
+    settings.run()
+}
+
+/// This process is one end of a case.
+fn play_part(arguments: &Arguments, part: &str) -> ! {
+    let pattern = arguments.text("--pattern").and_then(Pattern::from_name);
+    let sleep = arguments.text("--sleep").and_then(Sleep::from_name);
+    let (Some(pattern), Some(sleep)) = (pattern, sleep) else {
+        refuse("--pattern or --sleep is unknown");
+    };
+    let script = Script {
+        part: match part {
+            "victim" => Part::Victim,
+            _ => Part::Survivor,
+        },
+        pattern,
+        sleep,
+        seed: arguments.number("--seed").unwrap_or(1),
+        notes: PathBuf::from(arguments.text("--notes").unwrap_or("")),
+    };
+    let _ = calls::die_with_parent();
+    match arguments.number("--after-leaving") {
+        Some(descriptor) => actor::run_after_leaving(script, descriptor as i32),
+        None => actor::run(script, arguments.number("--port").map(|port| port as u16)),
+    }
+}
+
+/// What is known about a step so far.
+#[derive(Clone, Debug, Default)]
+struct StepResult {
+    kills: u64,
+    cases: u64,
+    failures: u64,
+    patterns: BTreeMap<String, u64>,
+    slowest: Duration,
+}
+
+struct Settings {
+    run: Run,
+    labels: Vec<&'static str>,
+    patterns: Vec<Pattern>,
+    nth: Vec<u64>,
+    random_kills: u64,
+    is_quick: bool,
+    is_verbose: bool,
+    jobs: usize,
+    seed: u64,
+}
+
+/// Rows of the table: steps by name, and "(random moment)".
+type Results = BTreeMap<String, StepResult>;
+
+const RANDOM_MOMENT: &str = "(random moment)";
+const NO_DEATH: &str = "(nobody dies)";
+
+impl Settings {
+    fn new(arguments: &Arguments, scratch: &Path) -> Settings {
+        let is_quick = arguments.has("--quick");
+        let library = arguments.library();
+        let all: Vec<&'static str> = Label::ALL.iter().map(|label| label.name()).collect();
+        let labels = match arguments.text("--labels") {
+            _ if library.is_none() => Vec::new(),
+            None => all,
+            Some(text) => text
+                .split(',')
+                .map(|name| match all.iter().find(|known| **known == name) {
+                    Some(name) => *name,
+                    None => refuse(&format!(
+                        "--labels {name}: no such step among {}",
+                        all.join(", ")
+                    )),
+                })
+                .collect(),
+        };
+        let patterns = match arguments.text("--patterns") {
+            None => Pattern::ALL.to_vec(),
+            Some(text) => text
+                .split(',')
+                .map(|name| match Pattern::from_name(name) {
+                    Some(pattern) => pattern,
+                    None => refuse(&format!(
+                        "--patterns {name}: no such pattern among {:?}",
+                        Pattern::ALL
+                    )),
+                })
+                .collect(),
+        };
+        let nth = arguments.text("--nth").map_or(vec![1, 2, 9], |text| {
+            text.split(',')
+                .map(|number| match number.parse() {
+                    Ok(number) if number > 0 => number,
+                    _ => refuse(&format!("--nth {number}: a number from 1 is needed")),
+                })
+                .collect()
+        });
+        Settings {
+            run: Run {
+                library,
+                scratch: scratch.to_path_buf(),
+            },
+            labels,
+            patterns,
+            nth,
+            random_kills: arguments
+                .number("--random")
+                .unwrap_or(if is_quick { 12 } else { 60 }),
+            is_quick,
+            is_verbose: arguments.has("--verbose"),
+            jobs: arguments.number("--jobs").unwrap_or(2).clamp(1, 32) as usize,
+            seed: arguments.number("--seed").unwrap_or(1),
+        }
+    }
+
+    fn run(&self) -> ExitCode {
+        let results = Mutex::new(Results::new());
+        self.in_parallel(self.patterns.len(), &results, |worker, index, results| {
+            // Everybody lives: the patterns themselves must be right.
+            let case = self.case(self.patterns[index], index as u64, Death::Never);
+            self.try_case(worker, &case, NO_DEATH, results);
+        });
+        println!("  {} patterns without a death", self.patterns.len());
+        self.in_parallel(self.labels.len(), &results, |worker, index, results| {
+            self.try_step(worker, self.labels[index], index as u64, results);
+        });
+        self.in_parallel(
+            self.random_kills as usize,
+            &results,
+            |worker, index, results| {
+                let mut random = Random::new(self.seed, 7000 + index as u64);
+                let time = Duration::from_micros(random.between(2_000, 60_000));
+                let pattern = random.pick(&self.patterns);
+                let case = self.case(pattern, index as u64, Death::After(time));
+                self.try_case(worker, &case, RANDOM_MOMENT, results);
+            },
+        );
+        let results = results.into_inner().unwrap_or_default();
+        self.conclude(&results)
+    }
+
+    /// Kills at one step, in the patterns that reach it.
+    fn try_step(&self, worker: &Run, label: &'static str, index: u64, results: &Mutex<Results>) {
+        let mut variant = index;
+        for pattern in self.in_likely_order(label) {
+            for (turn, nth) in self.nth.iter().enumerate() {
+                variant += 1;
+                let case = self.case(pattern, variant, Death::Step(label.to_owned(), *nth));
+                let killed = self.try_case(worker, &case, label, results);
+                if killed && self.is_quick {
+                    return;
+                }
+                // Never reached once in this pattern: not twice, either.
+                if !killed && turn == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Patterns with those first that are made for the step.
+    fn in_likely_order(&self, label: &str) -> Vec<Pattern> {
+        let likely: &[Pattern] = match label {
+            _ if label.starts_with("LeaveReset") => &[Pattern::CloseUnread],
+            _ if label.starts_with("Leave") => &[Pattern::Close, Pattern::Leave],
+            _ if label.starts_with("Rewind") => &[Pattern::PeerLeavesSmall, Pattern::PeerLeaves],
+            _ if label.starts_with("Fin") => &[Pattern::Shutdown],
+            _ if label.starts_with("Want") || label.starts_with("Retreat") => &[Pattern::Toggle],
+            _ if label.starts_with("Receive") => &[Pattern::Sink],
+            _ if label.starts_with("Send") => &[Pattern::Stream],
+            _ if label.starts_with("Sleep") => &[Pattern::Both],
+            _ => &[],
+        };
+        let mut order: Vec<Pattern> = likely
+            .iter()
+            .copied()
+            .filter(|pattern| self.patterns.contains(pattern))
+            .collect();
+        for pattern in &self.patterns {
+            if !order.contains(pattern) {
+                order.push(*pattern);
+            }
+        }
+        order
+    }
+
+    fn case(&self, pattern: Pattern, variant: u64, death: Death) -> Case {
+        Case {
+            pattern,
+            sleep: Sleep::ALL[(variant % 3) as usize],
+            victim_accepts: variant / 3 % 2 == 0,
+            death,
+            seed: self.seed + variant,
+        }
+    }
+
+    fn in_parallel(
+        &self,
+        count: usize,
+        results: &Mutex<Results>,
+        work: impl Fn(&Run, usize, &Mutex<Results>) + Sync,
+    ) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for number in 0..self.jobs {
+                let (next, work) = (&next, &work);
+                let mut run = self.run.clone();
+                run.scratch = run.scratch.join(number.to_string());
+                scope.spawn(move || {
+                    let _ = std::fs::create_dir_all(&run.scratch);
+                    loop {
+                        let index = next.fetch_add(1, SeqCst);
+                        if index >= count {
+                            return;
+                        }
+                        work(&run, index, results);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Runs a case and books it; true when the victim died.
+    fn try_case(&self, worker: &Run, case: &Case, row: &str, results: &Mutex<Results>) -> bool {
+        let outcome = run_case(worker, case);
+        let text = format!(
+            "{row}: {:?}, survivor sleeps in {:?}, victim {}, {:?}, seed {}",
+            case.pattern,
+            case.sleep,
+            if case.victim_accepts {
+                "accepts"
+            } else {
+                "connects"
+            },
+            case.death,
+            case.seed
+        );
+        if let Err(wrong) = &outcome.verdict {
+            println!("FAIL {text}: {wrong}");
+        } else if self.is_verbose {
+            println!(
+                "  {text}: {} end after {:.1} ms, {} ring bytes",
+                if outcome.killed { "killed," } else { "lived," },
+                outcome.until_end.as_secs_f64() * 1e3,
+                outcome.ring_bytes
+            );
+        }
+        if let Ok(mut results) = results.lock() {
+            let result = results.entry(row.to_owned()).or_default();
+            result.cases += 1;
+            result.failures += u64::from(outcome.verdict.is_err());
+            if outcome.killed {
+                result.kills += 1;
+                *result
+                    .patterns
+                    .entry(format!("{:?}", case.pattern))
+                    .or_default() += 1;
+                result.slowest = result.slowest.max(outcome.until_end);
+            }
+        }
+        outcome.killed
+    }
+
+    fn conclude(&self, results: &Results) -> ExitCode {
+        let mut table = Table::new(&["step", "kills", "slowest end ms", "failures", "in patterns"]);
+        let (mut passed, mut failed) = (0, 0);
+        let steps = self.labels.iter().copied();
+        for row in steps.chain([RANDOM_MOMENT, NO_DEATH]) {
+            let result = results.get(row).cloned().unwrap_or_default();
+            let names: Vec<String> = result
+                .patterns
+                .iter()
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect();
+            table.line(&[
+                row.to_owned(),
+                result.kills.to_string(),
+                format!("{:.1}", result.slowest.as_secs_f64() * 1e3),
+                result.failures.to_string(),
+                names.join(", "),
+            ]);
+            let never_reached = result.kills == 0 && row != NO_DEATH && row != RANDOM_MOMENT;
+            if never_reached {
+                println!("FAIL {row}: no pattern led a victim there");
+            }
+            failed += result.failures + u64::from(never_reached);
+            passed += result.cases - result.failures;
+        }
+        println!("\n{}", table.to_text());
+        println!("{passed} passed, {failed} failed");
+        if failed == 0 && passed > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Death of one end at every labelled step of the switch: the survivor gets what was published, then an end, promptly.
+//!
+//! The victim runs a test build of the shim (feature `step-hooks`) with `STEP_HOOK=Label:nth`: it is killed when it
+//! reaches the step for the nth time. It notes in a mapped file, which outlives it, what it had begun and what its
+//! calls had returned. The survivor sleeps in `recv`, `poll` or `epoll_wait`, or is busy writing; every byte it gets
+//! must be in its place, none that was published in the ring may be missing, and then there must be an end.
+//!
+//! * [`pattern`]: what the two ends do, so that every step is reached by somebody.
+//! * [`notes`]: the mapped file.
+//! * [`actor`]: one end.
+//! * [`driver`]: runs cases, judges, prints.
+
+pub mod actor;
+pub mod driver;
+pub mod notes;
+pub mod pattern;

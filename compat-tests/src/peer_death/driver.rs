@@ -1,0 +1,296 @@
+//! Runs cases: a label, a pattern, a way to sleep; judges what the survivor got.
+
+use super::actor::{Part, Script};
+use super::notes::Notes;
+use super::pattern::{Pattern, Sleep};
+use crate::torture::hang;
+use crate::torture::processes::{self, Environment, Process};
+use crate::torture::report::Report;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// What every case of a run shares.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// A shim built with the feature `step-hooks`, or none.
+    pub library: Option<PathBuf>,
+    /// Where notes and reports go.
+    pub scratch: PathBuf,
+}
+
+/// When the victim dies.
+#[derive(Clone, Debug)]
+pub enum Death {
+    /// At its nth passage of a step.
+    Step(String, u64),
+    /// At some moment, by the driver's hand.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What the ends do.
+    pub pattern: Pattern,
+    /// How the survivor sleeps.
+    pub sleep: Sleep,
+    /// The victim is the accepting end.
+    pub victim_accepts: bool,
+    /// When the victim dies.
+    pub death: Death,
+    /// Makes the lengths.
+    pub seed: u64,
+}
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The victim died of SIGKILL.
+    pub killed: bool,
+    /// From the victim's death to the survivor's end of stream.
+    pub until_end: Duration,
+    /// What was wrong.
+    pub verdict: Result<(), String>,
+    /// The survivor's shim counted ring bytes.
+    pub ring_bytes: u64,
+}
+
+/// A survivor that has not seen an end by then hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A case whose victim neither dies nor ends by then hangs.
+const CASE_LIMIT: Duration = Duration::from_secs(40);
+
+struct End {
+    process: Process,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl End {
+    fn start(
+        run: &Run,
+        case: &Case,
+        part: Part,
+        notes: &Path,
+        port: Option<&str>,
+    ) -> Result<End, String> {
+        let script = Script {
+            part,
+            pattern: case.pattern,
+            sleep: case.sleep,
+            seed: case.seed,
+            notes: notes.to_path_buf(),
+        };
+        let mut command: Command = processes::own_program();
+        for (name, value) in script.arguments() {
+            command.arg(name).arg(value);
+        }
+        if let Some(port) = port {
+            command.args(["--port", port]);
+        }
+        let mut environment =
+            Environment::eager(run.library.as_deref(), &notes.with_extension("report"));
+        if let (Part::Victim, Death::Step(label, nth)) = (part, &case.death) {
+            environment
+                .variables
+                .push(("STEP_HOOK".to_owned(), format!("{label}:{nth}")));
+        }
+        environment.apply(&mut command);
+        command.stdout(Stdio::piped());
+        let name = if part == Part::Victim {
+            "victim"
+        } else {
+            "survivor"
+        };
+        let mut process = Process::start(name, &mut command)
+            .map_err(|error| format!("starting the {name}: {error}"))?;
+        let output = process.take_output().ok_or("no output pipe")?;
+        Ok(End {
+            process,
+            lines: processes::lines(output),
+            said: Vec::new(),
+        })
+    }
+
+    fn hear(&mut self) {
+        while let Ok(line) = self.lines.try_recv() {
+            self.said.push(line);
+        }
+    }
+
+    fn find(&self, word: &str) -> Option<&str> {
+        self.said.iter().find_map(|line| line.strip_prefix(word))
+    }
+}
+
+/// Runs one case.
+#[must_use]
+pub fn run_case(run: &Run, case: &Case) -> Outcome {
+    let notes = run.scratch.join("notes");
+    for extension in ["", "survivor", "report"] {
+        let _ = std::fs::remove_file(notes.with_extension(extension));
+    }
+    let mut outcome = Outcome {
+        killed: false,
+        until_end: Duration::ZERO,
+        verdict: Ok(()),
+        ring_bytes: 0,
+    };
+    outcome.verdict = play(run, case, &notes, &mut outcome);
+    let report = Report::read(&notes.with_extension("report"));
+    outcome.ring_bytes = report.sum("ring_bytes_in") + report.sum("ring_bytes_out");
+    if let Err(text) = &mut outcome.verdict {
+        for name in [notes.clone(), notes.with_extension("survivor")] {
+            if let Ok(noted) = Notes::open(&name) {
+                text.push_str(&format!("\n      {}: {}", name.display(), noted.describe()));
+            }
+        }
+        text.push_str(&format!("\n      reported: {}", report.to_text()));
+    }
+    outcome
+}
+
+fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(), String> {
+    let (first, second) = if case.victim_accepts {
+        (Part::Victim, Part::Survivor)
+    } else {
+        (Part::Survivor, Part::Victim)
+    };
+    let begin = Instant::now();
+    let accepting = End::start(run, case, first, notes, None)?;
+    let line = accepting
+        .lines
+        .recv_timeout(Duration::from_secs(20))
+        .map_err(|_| "the accepting end did not start".to_owned())?;
+    let port = line
+        .strip_prefix("PORT ")
+        .ok_or_else(|| format!("the accepting end said {line}"))?;
+    let connecting = End::start(run, case, second, notes, Some(port))?;
+    let (mut victim, mut survivor) = if case.victim_accepts {
+        (accepting, connecting)
+    } else {
+        (connecting, accepting)
+    };
+    // A moment before the connection stands would only show what `connect` says.
+    let noted = Notes::open(notes).map_err(|code| format!("notes: errno {code}"))?;
+    let mut connected = None;
+    // Until the victim dies or ends.
+    let code = loop {
+        if let Some(code) = victim.process.try_end() {
+            break code;
+        }
+        survivor.hear();
+        if survivor.find("FAIL").is_some() {
+            return Err(format!("{:?} {:?}", survivor.said, victim.said));
+        }
+        if connected.is_none() && noted.taken().load(SeqCst) > 0 {
+            connected = Some(Instant::now());
+        }
+        if let Death::After(time) = case.death
+            && connected.is_some_and(|since: Instant| since.elapsed() >= time)
+        {
+            victim.process.signal(libc::SIGKILL);
+        }
+        if begin.elapsed() > CASE_LIMIT {
+            let text = format!(
+                "hang before any death: victim {} survivor {}",
+                hang::describe_threads(victim.process.id() as i32),
+                hang::describe_threads(survivor.process.id() as i32)
+            );
+            hang::end_group(survivor.process.id());
+            return Err(text);
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    };
+    let died = Instant::now();
+    outcome.killed = code == 128 + libc::SIGKILL;
+    if outcome.killed
+        && let Ok(noted) = Notes::open(&notes.with_extension("survivor"))
+    {
+        noted.victim_is_dead().store(1, SeqCst);
+    }
+    victim.hear();
+    if !outcome.killed && code != 0 {
+        std::thread::sleep(Duration::from_millis(100));
+        victim.hear();
+        survivor.hear();
+        return Err(format!(
+            "the victim ended with {code}: {:?} {:?}",
+            victim.said, survivor.said
+        ));
+    }
+    // Until the survivor has seen the end, and until its writes fail.
+    let mut end_seen = None;
+    let survivor_code = loop {
+        survivor.hear();
+        if end_seen.is_none() && survivor.find("END ").is_some() {
+            end_seen = Some(died.elapsed());
+        }
+        if let Some(code) = survivor.process.try_end() {
+            break code;
+        }
+        if died.elapsed() > PATIENCE {
+            let text = format!(
+                "the survivor hangs {} the end: {} {:?}",
+                if end_seen.is_some() {
+                    "after"
+                } else {
+                    "before"
+                },
+                hang::describe_threads(survivor.process.id() as i32),
+                survivor.said
+            );
+            hang::end_group(survivor.process.id());
+            return Err(text);
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    };
+    outcome.until_end = end_seen.unwrap_or_else(|| died.elapsed());
+    std::thread::sleep(Duration::from_millis(1));
+    survivor.hear();
+    while let Ok(line) = survivor.lines.recv_timeout(Duration::from_millis(200)) {
+        survivor.said.push(line);
+    }
+    if survivor_code != 0 {
+        return Err(format!(
+            "the survivor ended with {survivor_code}: {:?}",
+            survivor.said
+        ));
+    }
+    judge(case, outcome.killed, notes, &survivor.said)
+}
+
+/// Holds what the survivor got against what the victim had noted.
+fn judge(case: &Case, killed: bool, notes: &Path, said: &[String]) -> Result<(), String> {
+    let end = said.iter().find_map(|line| line.strip_prefix("END "));
+    let Some((kind, received)) = end.and_then(|text| text.split_once(' ')) else {
+        return Err(format!("the survivor told no end: {said:?}"));
+    };
+    let received: u64 = received.parse().unwrap_or(0);
+    let noted = Notes::open(notes).map_err(|code| format!("notes: errno {code}"))?;
+    let (begun, taken, on_ring) = (
+        noted.begun().load(SeqCst),
+        noted.taken().load(SeqCst),
+        noted.taken_on_ring().load(SeqCst),
+    );
+    let wrong = |text: &str| Err(format!("{text}: survivor received {received}, then {kind}"));
+    if received > begun {
+        return wrong("more bytes than were ever sent");
+    }
+    let producer_lost = case.pattern.survivor_leaves() && killed;
+    if received < on_ring && !producer_lost {
+        return wrong("bytes published in the ring are missing");
+    }
+    if kind == "Eof" && received < taken && !producer_lost {
+        return wrong("an orderly end, but bytes are missing");
+    }
+    if !killed && kind != "Eof" && !case.pattern.may_reset() && case.pattern != Pattern::Sink {
+        return wrong("a reset after an orderly end");
+    }
+    Ok(())
+}

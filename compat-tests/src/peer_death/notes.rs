@@ -1,0 +1,70 @@
+//! What a process tells of itself in a mapped file, so that it is known after its death.
+
+use crate::torture::calls::{self, Outcome};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// The words of one end.
+#[derive(Clone, Copy)]
+pub struct Notes {
+    words: &'static [AtomicU64],
+}
+
+impl Notes {
+    /// Maps the file; makes it where there is none.
+    pub fn open(path: &Path) -> Outcome<Notes> {
+        Ok(Notes {
+            words: calls::shared_file_words(path, 8)?,
+        })
+    }
+
+    /// Bytes that a send call has been given, whether it returned or not.
+    #[must_use]
+    pub fn begun(&self) -> &AtomicU64 {
+        &self.words[0]
+    }
+
+    /// Bytes that send calls have taken.
+    #[must_use]
+    pub fn taken(&self) -> &AtomicU64 {
+        &self.words[1]
+    }
+
+    /// Bytes taken at a moment when the sending direction was on the ring: whatever is not in the ring by then has
+    /// been received, because an upgrade needs an empty kernel queue.
+    #[must_use]
+    pub fn taken_on_ring(&self) -> &AtomicU64 {
+        &self.words[2]
+    }
+
+    /// Bytes received.
+    #[must_use]
+    pub fn received(&self) -> &AtomicU64 {
+        &self.words[3]
+    }
+
+    /// A moment of this end's script, for texts.
+    #[must_use]
+    pub fn phase(&self) -> &AtomicU64 {
+        &self.words[4]
+    }
+
+    /// Set by the driver in the survivor's notes: the victim was killed.
+    #[must_use]
+    pub fn victim_is_dead(&self) -> &AtomicU64 {
+        &self.words[5]
+    }
+
+    /// All words, for texts.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "begun {} taken {} on ring {} received {} phase {}",
+            self.begun().load(SeqCst),
+            self.taken().load(SeqCst),
+            self.taken_on_ring().load(SeqCst),
+            self.received().load(SeqCst),
+            self.phase().load(SeqCst)
+        )
+    }
+}

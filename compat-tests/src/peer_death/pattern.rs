@@ -1,0 +1,103 @@
+//! Traffic between a victim and a survivor: together the patterns lead the victim through every step of the switch.
+
+/// What the two ends do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// The victim writes, the survivor reads, now and then too slowly.
+    Stream,
+    /// The survivor is busy writing, the victim reads, now and then too slowly.
+    Sink,
+    /// Requests and answers in turn.
+    PingPong,
+    /// As before, and the victim waits in `poll` on a non-blocking descriptor.
+    PingPongPolling,
+    /// Both write and read all the time.
+    Both,
+    /// As before, and the victim asks for retreats and upgrades in turn.
+    Toggle,
+    /// As before, and the survivor asks.
+    ToggledByPeer,
+    /// Both write 2 MiB before they read.
+    Spill,
+    /// The victim ends its direction, then reads to the end.
+    Shutdown,
+    /// The survivor ends its direction first, the victim writes on against an ended line.
+    PeerShutdown,
+    /// The victim closes without any shutdown.
+    Close,
+    /// The survivor has written and ended its direction; the victim closes without reading that.
+    CloseUnread,
+    /// The victim execs a program without the shim, which goes on.
+    Leave,
+    /// The survivor execs a program without the shim while its ring holds unread bytes.
+    PeerLeaves,
+    /// As before, with kernel buffers too small for what the ring holds.
+    PeerLeavesSmall,
+}
+
+impl Pattern {
+    /// All of them.
+    pub const ALL: [Pattern; 15] = [
+        Pattern::PingPong,
+        Pattern::Stream,
+        Pattern::Sink,
+        Pattern::PingPongPolling,
+        Pattern::Both,
+        Pattern::Toggle,
+        Pattern::ToggledByPeer,
+        Pattern::Spill,
+        Pattern::Shutdown,
+        Pattern::PeerShutdown,
+        Pattern::Close,
+        Pattern::CloseUnread,
+        Pattern::Leave,
+        Pattern::PeerLeaves,
+        Pattern::PeerLeavesSmall,
+    ];
+
+    /// The pattern of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Pattern> {
+        Pattern::ALL
+            .into_iter()
+            .find(|pattern| format!("{pattern:?}") == name)
+    }
+
+    /// True when the survivor goes on without the shim: what the victim had not yet sent again when it died is lost,
+    /// which SWITCH.md §4 names as a limit.
+    #[must_use]
+    pub fn survivor_leaves(self) -> bool {
+        matches!(self, Pattern::PeerLeaves | Pattern::PeerLeavesSmall)
+    }
+
+    /// True when an orderly end of the victim may still reset the connection.
+    #[must_use]
+    pub fn may_reset(self) -> bool {
+        matches!(self, Pattern::Close | Pattern::CloseUnread | Pattern::Leave)
+            || self.survivor_leaves()
+    }
+}
+
+/// How the survivor waits for bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// In `recv`.
+    Receive,
+    /// In `poll`.
+    Poll,
+    /// In `epoll_wait`.
+    Epoll,
+}
+
+impl Sleep {
+    /// All of them.
+    pub const ALL: [Sleep; 3] = [Sleep::Receive, Sleep::Poll, Sleep::Epoll];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Sleep> {
+        Sleep::ALL
+            .into_iter()
+            .find(|sleep| format!("{sleep:?}") == name)
+    }
+}

@@ -101,9 +101,11 @@ pub fn run(arguments: &BenchArguments) -> Result<i32> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let plan = Plan::new(library, options, arguments.pairs, arguments.quick)?;
-    let results = plan.carry_out(&workloads, !arguments.only.is_empty())?;
-    println!("{}", result_tables::ratios(&results));
-    println!("{}", result_tables::limits(&results));
+    let results = plan.carry_out(&workloads, !arguments.only.is_empty());
+    if !results.workloads.is_empty() {
+        println!("{}", result_tables::ratios(&results));
+        println!("{}", result_tables::limits(&results));
+    }
     for note in &results.notes {
         println!("{note}");
     }
@@ -117,14 +119,17 @@ pub fn run(arguments: &BenchArguments) -> Result<i32> {
             println!("drawn: {}", file.display());
         }
     }
-    let all_met = results
+    for failure in &results.failures {
+        eprintln!("axio bench: {failure}");
+    }
+    let is_floor_missed = results
         .workloads
         .iter()
-        .all(|workload| workload.summary.is_floor_met);
-    Ok(if arguments.floors && !all_met {
-        STATUS_BELOW_FLOOR
-    } else {
-        0
+        .any(|workload| !workload.summary.is_floor_met);
+    Ok(match results.failures.is_empty() {
+        false => crate::entry::STATUS_FAILED,
+        true if arguments.floors && is_floor_missed => STATUS_BELOW_FLOOR,
+        true => 0,
     })
 }
 

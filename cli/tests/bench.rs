@@ -122,6 +122,25 @@ fn redis_is_measured_as_it_is_packaged() {
 }
 
 #[test]
+fn what_can_be_measured_is_shown_although_another_workload_fails() {
+    let folder = Folder::new();
+    let library = claiming(&folder, 0, 5000);
+    let (out, err, status) = ran(&mut bench(
+        &library,
+        &["--only", "ping-pong-one-cpu,connect-close"],
+    ));
+    assert_eq!(status, 1);
+    assert!(
+        out.contains("connect-close") && !out.contains("ping-pong-one-cpu"),
+        "{out}"
+    );
+    assert!(
+        err.contains("axio bench: ping-pong-one-cpu: the run with Axio moved no bytes"),
+        "{err}"
+    );
+}
+
+#[test]
 fn a_run_without_bytes_by_ring_is_an_error_and_says_why() {
     let folder = Folder::new();
     let library = claiming(&folder, 0, 5000);

@@ -82,8 +82,9 @@ impl Plan {
         })
     }
 
-    /// Makes all runs. A workload that this machine cannot run is left out with a note, unless it `is_demanded`.
-    pub fn carry_out(&self, workloads: &[&'static Workload], is_demanded: bool) -> Result<Results> {
+    /// Makes all runs. A workload that this machine cannot run is left out with a note, unless it `is_demanded`; one that
+    /// fails has no figures, and the others are measured all the same.
+    pub fn carry_out(&self, workloads: &[&'static Workload], is_demanded: bool) -> Results {
         let runs = workloads.len() as u64 * u64::from(self.pairs) * 2;
         let progress = Progress::new(runs + 1);
         progress.say("what this machine can do at best");
@@ -96,6 +97,7 @@ impl Plan {
             seconds_per_run: self.duration.as_secs_f64(),
             workloads: Vec::new(),
             notes: Vec::new(),
+            failures: Vec::new(),
         };
         progress.step();
         for workload in workloads {
@@ -111,12 +113,14 @@ impl Plan {
                         .push(format!("left out: {}: {error:#}", workload.name));
                 }
                 Err(Unable::Here(error) | Unable::Failed(error)) => {
-                    return Err(error.context(workload.name));
+                    results
+                        .failures
+                        .push(format!("{}: {error:#}", workload.name));
                 }
             }
         }
         progress.finish();
-        Ok(results)
+        results
     }
 
     fn samples(&self, workload: &Workload, progress: &Progress) -> Result<Vec<Sample>, Unable> {

@@ -30,6 +30,8 @@ pub struct Results {
     pub workloads: Vec<WorkloadResults>,
     /// What is to be said besides.
     pub notes: Vec<String>,
+    /// Workloads that failed, and why.
+    pub failures: Vec<String>,
 }
 
 /// One workload.

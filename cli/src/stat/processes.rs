@@ -169,7 +169,9 @@ fn is_owner(pid: u32, page: &Page) -> bool {
         .find_map(|line| line.strip_prefix("NSpid:"))
         .and_then(|ids| ids.split_whitespace().last()?.parse::<u32>().ok());
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    own_id == Some(page.process) && start_time(&stat) == Some(page.start_time)
+    // A page without a start time is judged by the id alone.
+    let is_same_start = page.start_time == 0 || start_time(&stat) == Some(page.start_time);
+    own_id == Some(page.process) && is_same_start
 }
 
 /// Field 22 of `/proc/PID/stat`. The second field is the program's name, which may hold anything, so counting begins

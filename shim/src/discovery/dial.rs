@@ -113,11 +113,12 @@ pub fn probe(tcp: BorrowedFd<'_>, pair: &AddressPair) -> Result<Option<Dialled>,
         return Ok(None);
     }
     let mut dialer = KEPT.take();
-    if dialer.get().is_none() {
-        dialer = open()?;
-    }
-    let Some(socket) = dialer.get() else {
-        return Err(Reason::Internal);
+    let socket = match dialer.get() {
+        Some(socket) => socket,
+        None => {
+            dialer = open()?;
+            dialer.get().ok_or(Reason::Internal)?
+        }
     };
     let start = TEMPER.start();
     let dialled = name::dial(socket, &name::address(pair, End::Connecting));

@@ -410,7 +410,7 @@ fn impossible_answers_to_a_claim_are_a_failed_proof() {
     let found = bound.1.channel.claim_find(&third.pair).unwrap();
     assert!(bound.1.channel.claim_take(found.ticket));
     let before = third.shown();
-    knock::show(fd(&third.s), found.knock_value).unwrap();
+    knock::change(fd(&third.s), before.1, found.knock_value).unwrap();
     bound
         .1
         .channel

@@ -1,0 +1,118 @@
+//! Naps, process ids, killing, and threads cancelled inside a call.
+#![expect(unsafe_code, reason = "calls libc and the C file of this crate")]
+
+use std::ffi::{c_int, c_long};
+use std::os::fd::RawFd;
+
+use super::answer::{Answer, answer, answer_int};
+
+unsafe extern "C" {
+    fn compat_cancel_blocked(fd: c_int, call: c_int, nap_ms: c_long) -> c_int;
+    fn compat_cancel_pending(fd: c_int) -> c_int;
+}
+
+/// Which call a thread is cancelled in; the numbers of `c/cancel.c`.
+#[derive(Clone, Copy, Debug)]
+#[repr(i32)]
+pub enum CancelledIn {
+    /// recv(2)
+    Recv = 0,
+    /// read(2)
+    Read = 1,
+    /// recvmsg(2)
+    Recvmsg = 2,
+    /// send(2), repeated until it blocks
+    Send = 3,
+    /// poll(2)
+    Poll = 4,
+}
+
+/// The bits of an answer of `c/cancel.c`, in words.
+fn cancellation(bits: c_int) -> String {
+    let words = [
+        (8, "created"),
+        (1, "joined"),
+        (2, "cancelled"),
+        (4, "cleanup ran once"),
+    ];
+    let shown: Vec<&str> = words
+        .iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, word)| *word)
+        .collect();
+    shown.join(", ")
+}
+
+/// Cancels a thread that sleeps in a call on this descriptor; what became of it, in words.
+#[must_use]
+pub fn cancel_blocked(fd: RawFd, call: CancelledIn, nap_ms: i64) -> String {
+    // SAFETY: the C function owns its thread and its memory.
+    cancellation(unsafe { compat_cancel_blocked(fd, call as c_int, nap_ms) })
+}
+
+/// A thread whose cancellation is pending enters recv on this descriptor.
+#[must_use]
+pub fn cancel_pending(fd: RawFd) -> String {
+    // SAFETY: as above.
+    cancellation(unsafe { compat_cancel_pending(fd) })
+}
+
+/// kill(2).
+pub fn kill(process: i32, signal: i32) -> Answer {
+    // SAFETY: no pointers. Callers name processes this run has started.
+    answer_int(unsafe { libc::kill(process, signal) })
+}
+
+/// kill(2) of a whole process group.
+pub fn kill_group(group: i32, signal: i32) -> Answer {
+    if group <= 1 {
+        return Err(super::answer::Errno(libc::EINVAL));
+    }
+    kill(-group, signal)
+}
+
+/// The number of the calling thread.
+#[must_use]
+pub fn own_thread() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() }
+}
+
+/// Ends this process when the one that started it ends, so that an interrupted run leaves nothing behind.
+pub fn die_with_parent() -> Answer {
+    // SAFETY: no pointers.
+    answer_int(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) })
+}
+
+/// Sleeps until a signal ends the process.
+pub fn sleep_for_ever() -> ! {
+    loop {
+        // SAFETY: no arguments.
+        unsafe { libc::pause() };
+    }
+}
+
+/// read(2) by `syscall()`, as programs do that go around the wrapper but not around libc.
+pub fn syscall_read(fd: RawFd, buffer: &mut [u8]) -> Answer {
+    // SAFETY: the buffer is writable for its length.
+    answer(unsafe { libc::syscall(libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()) } as isize)
+}
+
+/// write(2) by `syscall()`.
+pub fn syscall_write(fd: RawFd, bytes: &[u8]) -> Answer {
+    // SAFETY: the bytes are readable for their length.
+    answer(unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) } as isize)
+}
+
+/// close(2) by `syscall()`, as Node does it.
+pub fn syscall_close(fd: RawFd) -> Answer {
+    // SAFETY: no pointers.
+    answer(unsafe { libc::syscall(libc::SYS_close, fd) } as isize)
+}
+
+/// io_uring_setup(2) by `syscall()`, as event loops do it.
+pub fn syscall_io_uring_setup() -> Answer {
+    let mut parameters = [0u8; 120];
+    // SAFETY: the parameters have the size of struct io_uring_params (120 bytes) and are writable.
+    answer(unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) } as isize)
+}

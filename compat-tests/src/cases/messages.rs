@@ -1,0 +1,297 @@
+//! sendmsg(2), recvmsg(2), sendmmsg(2) and recvmmsg(2).
+
+use crate::calls::message;
+use crate::calls::transfer::Parts;
+use crate::case;
+use crate::case::{ALL_KINDS, Case, Proof};
+use crate::content;
+use crate::stage::Stage;
+
+/// The family.
+pub const CASES: &[Case] = &[
+    case!("sendmsg", sendmsg_gathers).kinds(ALL_KINDS),
+    case!("recvmsg", recvmsg_scatters_and_fills_the_header).kinds(ALL_KINDS),
+    case!("recvmsg", recvmsg_truncates_and_peeks).rows(&[34]),
+    case!("recvmsg", recvmsg_of_many_sizes),
+    case!("recvmsg", recvmsg_sleeps_until_data_come),
+    case!("sendmsg", sendmsg_with_a_name_on_a_connection),
+    case!("sendmsg", unknown_control_messages_are_judged_by_the_kernel).proof(Proof::AtLeast(0)),
+    case!("sendmsg", malformed_control_is_refused).proof(Proof::AtLeast(0)),
+    case!("sendmmsg", sendmmsg_counts_messages_and_bytes).kinds(ALL_KINDS),
+    case!("sendmmsg", sendmmsg_of_nothing),
+    case!("sendmmsg", sendmmsg_stops_when_full).proof(Proof::AtLeast(4096)),
+    case!("recvmmsg", recvmmsg_fills_one_after_the_other),
+    case!("recvmmsg", recvmmsg_waits_for_one),
+    case!("recvmmsg", recvmmsg_waits_for_all),
+    case!("recvmmsg", recvmmsg_looks_at_its_timeout_after_each_message),
+    case!("recvmmsg", recvmmsg_at_the_end_of_the_stream),
+];
+
+fn sendmsg_gathers(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.sendmsg(&[b"one ", b"", b"two ", b"three"], 0);
+        let _ = near.sendmsg(&[b" four"], libc::MSG_DONTWAIT);
+    });
+    stage.far(|far| far.receives(18));
+}
+
+fn recvmsg_scatters_and_fills_the_header(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"abcdefghijklmnop", 0);
+    });
+    stage.far(|far| {
+        far.arrived(16);
+        let _ = far.recvmsg(&[2, 0, 3], 128, 64, 0);
+        let _ = far.recvmsg(&[1], 0, 0, 0);
+        let _ = far.recvmsg(&[4, 100], 28, 0, libc::MSG_CMSG_CLOEXEC);
+    });
+}
+
+fn recvmsg_truncates_and_peeks(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"abcdefghij", 0);
+    });
+    stage.far(|far| {
+        far.arrived(10);
+        let _ = far.recvmsg(&[2, 2], 28, 0, libc::MSG_PEEK);
+        let got = message::recvmsg(far.fd, &[2, 2], 28, 0, libc::MSG_TRUNC);
+        let _ = far.observe("recvmsg([2, 2], TRUNC)", got.answer);
+        far.say(&format!("flags {:#x}, name {}", got.flags, got.name_length));
+        let _ = far.recvmsg(&[100], 0, 0, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+        let _ = far.recvmsg(&[100], 0, 0, 0);
+    });
+}
+
+fn recvmsg_of_many_sizes(stage: &mut Stage) {
+    let bytes = content::bytes_from(31, 0, 20_000);
+    stage.near(|near| near.send_all(&bytes));
+    stage.far(|far| {
+        far.arrived(20_000);
+        let _ = far.recvmsg(&[1, 10, 100, 1000, 5000], 0, 0, 0);
+        let _ = far.recvmsg(&[4096, 4096], 0, 0, 0);
+        let _ = far.recvmsg(&[16384], 0, 0, 0);
+    });
+}
+
+fn recvmsg_sleeps_until_data_come(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            let _ = near.waits_at_least_ms(20, |near| near.recvmsg(&[3, 100], 28, 0, 0));
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.sendmsg(&[b"wa", b"ke"], 0);
+        },
+    );
+}
+
+fn sendmsg_with_a_name_on_a_connection(stage: &mut Stage) {
+    let address = stage.listening_address();
+    stage.near(|near| {
+        let answer = message::sendmsg(
+            near.fd,
+            &mut Parts::copies(&[b"named"]),
+            Some(&address),
+            &mut [],
+            0,
+        );
+        near.count_sent(answer);
+        let _ = near.observe("sendmsg with a name", answer);
+        let _ = near.sendmsg(&[b"!"], 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.receives_until_the_end();
+    });
+}
+
+fn unknown_control_messages_are_judged_by_the_kernel(stage: &mut Stage) {
+    stage.near(|near| {
+        let trials = [
+            (
+                "SOL_SOCKET 99",
+                message::control_message(libc::SOL_SOCKET, 99, &[1]),
+            ),
+            (
+                "SOL_IP 2",
+                message::control_message(libc::IPPROTO_IP, 2, &[1]),
+            ),
+            (
+                "SCM_RIGHTS",
+                message::control_message(libc::SOL_SOCKET, libc::SCM_RIGHTS, &[0]),
+            ),
+        ];
+        for (what, mut control) in trials {
+            let answer =
+                message::sendmsg(near.fd, &mut Parts::copies(&[b"x"]), None, &mut control, 0);
+            near.count_sent(answer);
+            let _ = near.observe(&format!("sendmsg with {what}"), answer);
+        }
+        let _ = near.send(b"!", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.receives_until_the_end();
+    });
+}
+
+fn malformed_control_is_refused(stage: &mut Stage) {
+    stage.near(|near| {
+        for length in [0u64, 8, 1 << 40] {
+            let mut control = [length, 0, 0];
+            let answer =
+                message::sendmsg(near.fd, &mut Parts::copies(&[b"x"]), None, &mut control, 0);
+            near.count_sent(answer);
+            let _ = near.observe(
+                &format!("sendmsg with a control message of length {length}"),
+                answer,
+            );
+        }
+        let _ = near.send(b"!", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.receives_until_the_end();
+    });
+}
+
+fn sendmmsg_counts_messages_and_bytes(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.sendmmsg(&[&[b"one ", b"two "], &[b"three "], &[], &[b"four"]], 0);
+    });
+    stage.far(|far| far.receives(18));
+}
+
+fn sendmmsg_of_nothing(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.sendmmsg(&[], 0);
+        let _ = near.sendmmsg(&[&[b""]], 0);
+        let _ = near.send(b"x", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+        let _ = near.sendmmsg(&[&[b"late"], &[b"later"]], libc::MSG_NOSIGNAL);
+    });
+    stage.far(|far| {
+        far.receives(1);
+        let _ = far.recv(1, 0);
+    });
+}
+
+fn sendmmsg_stops_when_full(stage: &mut Stage) {
+    const SEED: u64 = 32;
+    let sent = stage.near_says(|near| {
+        let mut sent = 0u64;
+        let mut refusals = 0;
+        while refusals < 20 && sent < 64 << 20 {
+            // Lengths of a message that is cut short differ from run to run; the bytes must not.
+            let bytes = content::bytes_from(SEED, sent, 4 * 30_000);
+            let mut slots: Vec<message::Slot> = bytes
+                .chunks(30_000)
+                .map(|chunk| message::Slot::of(Parts::copies(&[chunk])))
+                .collect();
+            match message::sendmmsg(near.fd, &mut slots, libc::MSG_DONTWAIT) {
+                Ok(count) => {
+                    let lengths: Vec<u32> =
+                        slots.iter().take(count).map(|slot| slot.length).collect();
+                    sent += lengths.iter().map(|length| u64::from(*length)).sum::<u64>();
+                    // Only the last message may be cut short, or what follows it would be out of order.
+                    if lengths.iter().rev().skip(1).any(|length| *length < 30_000) {
+                        near.fail(&format!(
+                            "a message was cut short and others followed: {lengths:?}"
+                        ));
+                    }
+                }
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    refusals += 1;
+                    near.nap_ms(1);
+                }
+                Err(errno) => near.fail(&format!("sendmmsg: {errno}")),
+            }
+        }
+        near.say(&format!("refused with EAGAIN: {}", refusals > 0));
+        sent as i64
+    });
+    stage.far(|far| {
+        let bytes = far.receive_all(sent as usize);
+        far.say(&format!(
+            "wrong at {:?}",
+            content::first_difference(SEED, 0, &bytes)
+        ));
+    });
+}
+
+fn recvmmsg_fills_one_after_the_other(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"abcdefghij", 0);
+    });
+    stage.far(|far| {
+        far.arrived(10);
+        let _ = far.recvmmsg(&[&[2, 1], &[4], &[3]], 0, None);
+    });
+    stage.near(|near| {
+        let _ = near.send(b"klm", 0);
+    });
+    stage.far(|far| {
+        far.arrived(3);
+        let _ = far.recvmmsg(&[&[2], &[2], &[2]], libc::MSG_DONTWAIT, None);
+        let _ = far.recvmmsg(&[&[2], &[2]], libc::MSG_DONTWAIT, None);
+        let _ = far.recvmmsg(&[], 0, None);
+    });
+}
+
+fn recvmmsg_waits_for_one(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            let _ = near.waits_at_least_ms(20, |near| {
+                near.recvmmsg(&[&[4], &[4]], libc::MSG_WAITFORONE, None)
+            });
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.send(b"only", 0);
+        },
+    );
+}
+
+fn recvmmsg_waits_for_all(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            let _ = near.waits_at_least_ms(20, |near| near.recvmmsg(&[&[4], &[4]], 0, None));
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.send(b"one ", 0);
+            far.other_asleep();
+            let _ = far.send(b"two", 0);
+        },
+    );
+}
+
+fn recvmmsg_looks_at_its_timeout_after_each_message(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            // The time-out is over when the first message comes, and only then it is looked at.
+            let _ = near.waits_at_least_ms(100, |near| near.recvmmsg(&[&[4], &[4]], 0, Some(20)));
+        },
+        |far| {
+            far.nap_ms(150);
+            let _ = far.send(b"late", 0);
+        },
+    );
+    stage.near(|near| {
+        let _ = near.recvmmsg(&[&[4]], 0, Some(-1));
+        let _ = near.recvmmsg(&[&[4]], libc::MSG_DONTWAIT, Some(1000));
+    });
+}
+
+fn recvmmsg_at_the_end_of_the_stream(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"abcdef", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.end_arrived();
+        far.arrived(6);
+        let _ = far.recvmmsg(&[&[4], &[4], &[4]], 0, None);
+        let _ = far.recvmmsg(&[&[4], &[4]], 0, None);
+    });
+}

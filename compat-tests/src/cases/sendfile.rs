@@ -1,0 +1,163 @@
+//! sendfile(2) and copy_file_range(2).
+
+use crate::calls::{connection, files};
+use crate::case;
+use crate::case::{Case, Proof};
+use crate::content;
+use crate::stage::Stage;
+
+/// The family.
+pub const CASES: &[Case] = &[
+    case!("sendfile", sendfile_moves_the_files_position),
+    case!("sendfile", sendfile_at_an_offset_leaves_the_position),
+    case!("sendfile", sendfile_stops_at_the_end_of_the_file),
+    case!("sendfile", sendfile_of_a_large_file).proof(Proof::AtLeast(4096)),
+    case!("sendfile", sendfile_refuses_what_is_no_file),
+    case!("sendfile", sendfile_without_waiting_stops_when_full).proof(Proof::AtLeast(4096)),
+    case!("copy_file_range", copy_file_range_refuses_sockets),
+];
+
+fn sendfile_moves_the_files_position(stage: &mut Stage) {
+    stage.near(|near| {
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.sendfile(file, None, 4);
+        let _ = near.sendfile(file, None, 4);
+        let answer = files::sendfile64(near.fd, file, None, 2);
+        near.count_sent(answer);
+        let _ = near.observe("sendfile64(2)", answer);
+    });
+    stage.far(|far| far.receives(10));
+}
+
+fn sendfile_at_an_offset_leaves_the_position(stage: &mut Stage) {
+    stage.near(|near| {
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.sendfile(file, Some(3), 4);
+        let _ = near.observe("position", files::lseek(file, 0, libc::SEEK_CUR));
+        let _ = near.sendfile(file, Some(0), 2);
+        let _ = near.sendfile(file, Some(-1), 2);
+    });
+    stage.far(|far| far.receives(6));
+}
+
+fn sendfile_stops_at_the_end_of_the_file(stage: &mut Stage) {
+    stage.near(|near| {
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.sendfile(file, Some(7), 100);
+        let _ = near.sendfile(file, Some(10), 100);
+        let _ = near.sendfile(file, Some(1000), 100);
+        let _ = near.sendfile(file, Some(0), 0);
+        let _ = near.sendfile(file, None, 100);
+        let _ = near.sendfile(file, None, 100);
+    });
+    stage.far(|far| far.receives(13));
+}
+
+fn sendfile_of_a_large_file(stage: &mut Stage) {
+    const BYTES: usize = 5 << 20;
+    stage.together(
+        |near| {
+            let file = near.must(files::memory_file(&content::bytes_from(61, 0, BYTES)));
+            let mut sent = 0;
+            while sent < BYTES {
+                let answer = files::sendfile(near.fd, file, None, BYTES - sent);
+                near.count_sent(answer);
+                match answer {
+                    Ok(0) => near.fail("sendfile sent nothing before the end of the file"),
+                    Ok(count) => sent += count,
+                    Err(errno) => near.fail(&format!("sendfile: {errno}")),
+                }
+            }
+            let _ = near.sendfile(file, None, 1);
+        },
+        |far| {
+            let bytes = far.receive_all(BYTES);
+            far.say(&format!(
+                "wrong at {:?}",
+                content::first_difference(61, 0, &bytes)
+            ));
+        },
+    );
+}
+
+fn sendfile_refuses_what_is_no_file(stage: &mut Stage) {
+    let own = stage.own_descriptor();
+    stage.far(|far| {
+        let _ = far.send(b"waiting", 0);
+    });
+    stage.near(|near| {
+        near.arrived(7);
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.observe(
+            "from the socket to itself",
+            files::sendfile(own, own, None, 4),
+        );
+        let _ = near.observe(
+            "from the socket to a file",
+            files::sendfile(file, own, None, 4),
+        );
+        let _ = near.observe("from nothing", files::sendfile(own, -1, None, 4));
+        let _ = near.observe("to nothing", files::sendfile(-1, file, None, 4));
+        let (reading, writing) = near.must(files::pipe(0));
+        near.must(crate::calls::transfer::write(writing, b"piped"));
+        let answer = files::sendfile(own, reading, None, 5);
+        near.count_sent(answer);
+        let _ = near.observe("from a pipe", answer);
+        near.must(connection::close(file));
+        let _ = near.recv(10, 0);
+        let _ = near.send(b"!", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.receives_until_the_end();
+    });
+}
+
+fn sendfile_without_waiting_stops_when_full(stage: &mut Stage) {
+    const BYTES: usize = 32 << 20;
+    let sent = stage.near_says(|near| {
+        let file = near.must(files::memory_file(&content::bytes_from(62, 0, BYTES)));
+        near.set_nonblocking(true);
+        let mut sent = 0;
+        let mut refusals = 0;
+        while refusals < 20 && sent < BYTES {
+            match files::sendfile(near.fd, file, None, 1 << 20) {
+                Ok(count) => sent += count,
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    refusals += 1;
+                    near.nap_ms(1);
+                }
+                Err(errno) => near.fail(&format!("sendfile: {errno}")),
+            }
+        }
+        near.say(&format!("refused with EAGAIN: {}", refusals > 0));
+        let position = files::lseek(file, 0, libc::SEEK_CUR);
+        near.say(&format!(
+            "the position is what was sent: {}",
+            position == Ok(sent)
+        ));
+        sent as i64
+    });
+    stage.far(|far| {
+        let bytes = far.receive_all(sent as usize);
+        far.say(&format!(
+            "wrong at {:?}",
+            content::first_difference(62, 0, &bytes)
+        ));
+    });
+}
+
+fn copy_file_range_refuses_sockets(stage: &mut Stage) {
+    stage.far(|far| {
+        let _ = far.send(b"waiting", 0);
+    });
+    stage.near(|near| {
+        near.arrived(7);
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.observe("from the socket", files::copy_file_range(near.fd, file, 4));
+        let _ = near.observe("to the socket", files::copy_file_range(file, near.fd, 4));
+        let _ = near.recv(10, 0);
+        let _ = near.send(b"!", 0);
+    });
+    stage.far(|far| far.receives(1));
+}

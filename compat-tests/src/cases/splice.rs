@@ -1,0 +1,258 @@
+//! splice(2), tee(2) and vmsplice(2).
+
+use crate::calls::transfer::{self, Parts};
+use crate::calls::{connection, files};
+use crate::case;
+use crate::case::{Case, Proof, Start};
+use crate::content;
+use crate::side::Side;
+use crate::stage::Stage;
+
+/// The family.
+pub const CASES: &[Case] = &[
+    case!("splice", splice_from_the_socket_into_a_pipe),
+    case!("splice", splice_from_a_pipe_into_the_socket),
+    case!("splice", splice_sleeps_until_data_come),
+    case!("splice", splice_without_waiting),
+    case!("splice", splice_nonblock_is_about_the_pipe_only),
+    case!("splice", splice_at_the_end_of_the_stream),
+    case!("splice", splice_refuses_offsets_on_sockets),
+    case!("splice", splice_from_socket_to_socket_is_refused),
+    case!("splice", a_stream_spliced_through_a_pipe).proof(Proof::AtLeast(4096)),
+    case!("splice", a_thread_in_splice_while_the_connection_warms_up)
+        .rows(&[7])
+        .start(Start::Connected)
+        .proof(Proof::AtLeast(0)),
+    case!("tee, vmsplice", tee_and_vmsplice_refuse_sockets),
+];
+
+/// Everything in the pipe, without waiting, into the transcript.
+fn show_pipe(side: &mut Side, reading: i32) {
+    let mut buffer = vec![0; 65536];
+    let answer = transfer::read(reading, &mut buffer);
+    match answer {
+        Ok(count) => side.say(&format!(
+            "in the pipe: {}",
+            content::shown(&buffer[..count])
+        )),
+        Err(errno) => side.say(&format!("in the pipe: -1 {errno}")),
+    }
+}
+
+fn splice_from_the_socket_into_a_pipe(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"abcdefghij", 0);
+    });
+    stage.far(|far| {
+        far.arrived(10);
+        let (reading, writing) = far.must(files::pipe(libc::O_NONBLOCK));
+        let _ = far.observe("splice(4)", files::splice(far.fd, writing, 4, 0));
+        show_pipe(far, reading);
+        let _ = far.observe("splice(100)", files::splice(far.fd, writing, 100, 0));
+        show_pipe(far, reading);
+        far.readable_bytes();
+        let _ = far.observe("splice(0)", files::splice(far.fd, writing, 0, 0));
+    });
+}
+
+fn splice_from_a_pipe_into_the_socket(stage: &mut Stage) {
+    stage.near(|near| {
+        let (reading, writing) = near.must(files::pipe(0));
+        near.must(transfer::write(writing, b"abcdefghij"));
+        for (length, flags) in [(4, 0), (3, libc::SPLICE_F_MORE), (100, 0)] {
+            let answer = files::splice(reading, near.fd, length, flags);
+            near.count_sent(answer);
+            let _ = near.observe(&format!("splice({length}, {flags})"), answer);
+        }
+        near.must(connection::close(writing));
+        let _ = near.observe(
+            "splice of an ended pipe",
+            files::splice(reading, near.fd, 10, 0),
+        );
+    });
+    stage.far(|far| far.receives(10));
+}
+
+fn splice_sleeps_until_data_come(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            let (reading, writing) = near.must(files::pipe(libc::O_NONBLOCK));
+            let _ = near.waits_at_least_ms(20, |near| {
+                let answer = files::splice(near.fd, writing, 100, 0);
+                near.observe("splice(100)", answer)
+            });
+            show_pipe(near, reading);
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.send(b"wake", 0);
+        },
+    );
+}
+
+fn splice_without_waiting(stage: &mut Stage) {
+    stage.near(|near| {
+        let (_, writing) = near.must(files::pipe(0));
+        near.set_nonblocking(true);
+        let answer = files::splice(near.fd, writing, 100, 0);
+        let _ = near.observe("splice(100) of a non-blocking socket", answer);
+        let answer = files::splice(near.fd, writing, 100, libc::SPLICE_F_NONBLOCK);
+        let _ = near.observe("splice(100, NONBLOCK) of a non-blocking socket", answer);
+        near.set_nonblocking(false);
+        let _ = near.send(b"!", 0);
+    });
+    stage.far(|far| far.receives(1));
+}
+
+fn splice_nonblock_is_about_the_pipe_only(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            let (reading, writing) = near.must(files::pipe(libc::O_NONBLOCK));
+            let _ = near.waits_at_least_ms(20, |near| {
+                let answer = files::splice(near.fd, writing, 100, libc::SPLICE_F_NONBLOCK);
+                near.observe("splice(100, NONBLOCK) of a blocking socket", answer)
+            });
+            show_pipe(near, reading);
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.send(b"wake", 0);
+        },
+    );
+}
+
+fn splice_at_the_end_of_the_stream(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"the end", 0);
+        let _ = near.shutdown(libc::SHUT_WR);
+    });
+    stage.far(|far| {
+        far.end_arrived();
+        let (reading, writing) = far.must(files::pipe(libc::O_NONBLOCK));
+        let _ = far.observe("splice(100)", files::splice(far.fd, writing, 100, 0));
+        show_pipe(far, reading);
+        let _ = far.observe("splice(100)", files::splice(far.fd, writing, 100, 0));
+        let _ = far.send(b"answer", 0);
+    });
+    stage.near(|near| near.receives(6));
+}
+
+fn splice_refuses_offsets_on_sockets(stage: &mut Stage) {
+    stage.far(|far| {
+        let _ = far.send(b"waiting", 0);
+    });
+    stage.near(|near| {
+        near.arrived(7);
+        let (_, writing) = near.must(files::pipe(libc::O_NONBLOCK));
+        let mut offset = 0;
+        let _ = near.observe(
+            "splice at an offset",
+            files::splice_at(near.fd, &mut offset, writing, 4),
+        );
+        let _ = near.recv(100, 0);
+    });
+}
+
+fn splice_from_socket_to_socket_is_refused(stage: &mut Stage) {
+    stage.far(|far| {
+        let _ = far.send(b"waiting", 0);
+    });
+    stage.near(|near| {
+        near.arrived(7);
+        let file = near.must(files::memory_file(b"abcdefghij"));
+        let _ = near.observe("socket to itself", files::splice(near.fd, near.fd, 4, 0));
+        let _ = near.observe("file to socket", files::splice(file, near.fd, 4, 0));
+        let _ = near.observe("socket to file", files::splice(near.fd, file, 4, 0));
+        let _ = near.recv(100, 0);
+    });
+}
+
+fn a_stream_spliced_through_a_pipe(stage: &mut Stage) {
+    const BYTES: usize = 3 << 20;
+    stage.together(
+        |near| near.send_all(&content::bytes_from(71, 0, BYTES)),
+        |far| {
+            let (reading, writing) = far.must(files::pipe(0));
+            let mut bytes = Vec::with_capacity(BYTES);
+            let mut buffer = vec![0; 65536];
+            while bytes.len() < BYTES {
+                let moved = match files::splice(far.fd, writing, 65536, 0) {
+                    Ok(0) => far.fail("the stream ended"),
+                    Ok(count) => count,
+                    Err(errno) => far.fail(&format!("splice: {errno}")),
+                };
+                let mut left = moved;
+                while left > 0 {
+                    let count = far.must(transfer::read(reading, &mut buffer));
+                    bytes.extend_from_slice(&buffer[..count]);
+                    left = left.saturating_sub(count);
+                }
+            }
+            far.say(&format!(
+                "wrong at {:?}",
+                content::first_difference(71, 0, &bytes)
+            ));
+        },
+    );
+}
+
+fn a_thread_in_splice_while_the_connection_warms_up(stage: &mut Stage) {
+    const ROUNDS: u64 = 60;
+    const PART: usize = 50;
+    stage.together(
+        |near| {
+            let fd = near.fd;
+            let (reading, writing) = near.must(files::pipe(0));
+            let spliced = std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    let total = ROUNDS as usize * PART;
+                    let mut bytes = Vec::new();
+                    let mut buffer = vec![0; total];
+                    while bytes.len() < total {
+                        match files::splice(fd, writing, total - bytes.len(), 0) {
+                            Ok(count) if count > 0 => {}
+                            _ => break,
+                        }
+                        match transfer::read(reading, &mut buffer) {
+                            Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
+                            _ => break,
+                        }
+                    }
+                    bytes
+                });
+                near.nap_ms(30);
+                for _ in 0..ROUNDS {
+                    near.send_all(b"request");
+                    near.nap_ms(1);
+                }
+                reader.join()
+            });
+            let bytes = spliced.unwrap_or_default();
+            near.say(&format!(
+                "{} bytes, wrong at {:?}",
+                bytes.len(),
+                content::first_difference(72, 0, &bytes)
+            ));
+        },
+        |far| {
+            for round in 0..ROUNDS {
+                let _ = far.receive_all(7);
+                far.send_all(&content::bytes_from(72, round * PART as u64, PART));
+            }
+        },
+    );
+}
+
+fn tee_and_vmsplice_refuse_sockets(stage: &mut Stage) {
+    stage.near(|near| {
+        let (reading, writing) = near.must(files::pipe(libc::O_NONBLOCK));
+        let _ = near.observe("tee from the socket", files::tee(near.fd, writing, 4));
+        let _ = near.observe("tee to the socket", files::tee(reading, near.fd, 4));
+        let _ = near.observe(
+            "vmsplice",
+            files::vmsplice(near.fd, &mut Parts::copies(&[b"lost"])),
+        );
+        let _ = near.send(b"whole", 0);
+    });
+    stage.far(|far| far.receives(5));
+}

@@ -1,0 +1,278 @@
+//! The command line, shared by the test and the programs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::case::{ALL_KINDS, Case, Kind, Mode};
+use crate::director::Settings;
+use crate::verdict::{self, Verdict};
+use crate::{cases, known_gaps, library, report, rows};
+
+const USAGE: &str = "\
+options:
+  --only PATTERN     cases whose `call/name` contains PATTERN (a|b: one of them; =NAME: exactly that name)
+  --mode MODE        bare, eager or evidence; may be given twice; the bare kernel is always run, as the oracle
+  --kind KIND        one kind of connection
+  --library FILE     the library to test (else COMPAT_LIBRARY, else the one cargo builds)
+  --set NAME=VALUE   another variable for both sides under the shim
+  --jobs N           runs at a time (2)
+  --repeat N         every run N times (1)
+  --watchdog SECONDS after which a run is a hang (60)
+  --list             names of the cases and nothing else
+  -v                 print every transcript";
+
+/// What was asked for.
+struct Options {
+    only: Option<String>,
+    modes: Vec<Mode>,
+    kind: Option<String>,
+    library: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    jobs: usize,
+    repeat: usize,
+    watchdog: Duration,
+    list: bool,
+    verbose: bool,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Options, String> {
+        let mut options = Options {
+            only: None,
+            modes: Vec::new(),
+            kind: None,
+            library: None,
+            environment: Vec::new(),
+            jobs: 2,
+            repeat: 1,
+            watchdog: Duration::from_secs(60),
+            list: false,
+            verbose: false,
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| format!("{word} wants a value"))
+            };
+            let number = |text: String| {
+                text.parse::<usize>()
+                    .map_err(|error| format!("{word} {text}: {error}"))
+            };
+            match word.as_str() {
+                "--only" => options.only = Some(value()?),
+                "--mode" => options.modes.push(mode_named(&value()?)?),
+                "--kind" => options.kind = Some(value()?),
+                "--library" => options.library = Some(PathBuf::from(value()?)),
+                "--set" => {
+                    let text = value()?;
+                    let (name, value) = text.split_once('=').ok_or("--set wants NAME=VALUE")?;
+                    options
+                        .environment
+                        .push((name.to_owned(), value.to_owned()));
+                }
+                "--jobs" => options.jobs = number(value()?)?.clamp(1, 64),
+                "--repeat" => options.repeat = number(value()?)?.max(1),
+                "--watchdog" => options.watchdog = Duration::from_secs(number(value()?)? as u64),
+                "--list" => options.list = true,
+                "-v" => options.verbose = true,
+                other => return Err(format!("unknown option {other}\n{USAGE}")),
+            }
+        }
+        if let Some(kind) = &options.kind
+            && !ALL_KINDS.iter().any(|known| known.name == kind)
+        {
+            let names: Vec<&str> = ALL_KINDS.iter().map(|kind| kind.name).collect();
+            return Err(format!(
+                "no kind is named {kind}; there are {}",
+                names.join(", ")
+            ));
+        }
+        Ok(options)
+    }
+
+    /// True when nothing was left out, so that the document may be written.
+    fn is_whole(&self) -> bool {
+        self.only.is_none()
+            && self.kind.is_none()
+            && self.modes.is_empty()
+            && self.environment.is_empty()
+    }
+
+    fn wants(&self, case: &Case) -> bool {
+        let Some(only) = &self.only else { return true };
+        let place = format!("{}/{}", case.call, case.name);
+        only.split('|')
+            .any(|pattern| match pattern.strip_prefix('=') {
+                Some(name) => name == case.name,
+                None => place.contains(pattern),
+            })
+    }
+}
+
+fn mode_named(name: &str) -> Result<Mode, String> {
+    Mode::ALL
+        .into_iter()
+        .find(|mode| mode.name() == name)
+        .ok_or_else(|| format!("no mode is named {name}; there are bare, eager, evidence"))
+}
+
+/// The program that is running.
+#[must_use]
+pub fn own_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("compat-case"))
+}
+
+/// Runs what the words ask for; success means that no answer differs.
+#[must_use]
+pub fn run(words: &[String], actor: &Path) -> ExitCode {
+    match try_run(words, actor) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("compat-tests: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn try_run(words: &[String], actor: &Path) -> Result<bool, String> {
+    let options = Options::parse(words)?;
+    cases::check_names()?;
+    if options.list {
+        for case in cases::all() {
+            println!("{}/{}", case.call, case.name);
+        }
+        return Ok(true);
+    }
+    let modes = if options.modes.is_empty() {
+        Mode::ALL.to_vec()
+    } else {
+        options.modes.clone()
+    };
+    let needs_library = modes.iter().any(|mode| *mode != Mode::Bare);
+    let settings = Settings {
+        actor: actor.to_owned(),
+        library: match (&options.library, needs_library) {
+            (Some(path), _) => Some(
+                path.canonicalize()
+                    .map_err(|error| format!("{}: {error}", path.display()))?,
+            ),
+            (None, true) => Some(library::find_or_build()?),
+            (None, false) => None,
+        },
+        watchdog: options.watchdog,
+        environment: options.environment.clone(),
+    };
+    let jobs = jobs(&options);
+    if jobs.is_empty() {
+        return Err("no case fits; --list shows them".into());
+    }
+    let mut verdicts = play(&jobs, &modes, &settings, &options);
+    verdicts.sort_by_key(|(index, _)| *index);
+    let verdicts: Vec<Verdict> = verdicts
+        .into_iter()
+        .flat_map(|(_, verdicts)| verdicts)
+        .collect();
+    conclude(&verdicts, &options)
+}
+
+fn jobs(options: &Options) -> Vec<(&'static Case, Kind)> {
+    let mut jobs = Vec::new();
+    for case in cases::all().filter(|case| options.wants(case)) {
+        for kind in case
+            .kinds
+            .iter()
+            .filter(|kind| options.kind.as_ref().is_none_or(|name| name == kind.name))
+        {
+            for _ in 0..options.repeat {
+                jobs.push((case, *kind));
+            }
+        }
+    }
+    jobs
+}
+
+fn play(
+    jobs: &[(&'static Case, Kind)],
+    modes: &[Mode],
+    settings: &Settings,
+    options: &Options,
+) -> Vec<(usize, Vec<Verdict>)> {
+    let next = AtomicUsize::new(0);
+    let verdicts = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((case, kind)) = jobs.get(index) else {
+                        return;
+                    };
+                    let judged = verdict::judge(case, *kind, modes, settings, options.verbose);
+                    for verdict in judged.iter().filter(|verdict| !verdict.faults.is_empty()) {
+                        print_faults(verdict);
+                    }
+                    if let Ok(mut verdicts) = verdicts.lock() {
+                        verdicts.push((index, judged));
+                    }
+                }
+            });
+        }
+    });
+    verdicts.into_inner().unwrap_or_default()
+}
+
+fn print_faults(verdict: &Verdict) {
+    let (case, mode) = (verdict.case, verdict.mode);
+    let label = if known_gaps::find(case.name, mode).is_some() {
+        "known gap"
+    } else {
+        "FAILED"
+    };
+    let mut text = format!(
+        "{label}: {}/{} {} {}\n",
+        case.call,
+        case.name,
+        verdict.kind.name,
+        mode.name()
+    );
+    for fault in &verdict.faults {
+        text.push_str(&format!("    {fault}\n"));
+    }
+    print!("{text}");
+}
+
+fn conclude(verdicts: &[Verdict], options: &Options) -> Result<bool, String> {
+    print!("{}", report::table(verdicts));
+    let summary = report::summarise(verdicts);
+    let mut fine = summary.failed == 0;
+    for stale in &summary.stale_gaps {
+        println!("stale gap: {stale} gives the kernel's answers; take it off known_gaps.rs");
+        fine = false;
+    }
+    if options.is_whole() {
+        for missing in rows::missing() {
+            println!("missing: {missing}");
+            fine = false;
+        }
+        write_document(verdicts)?;
+    }
+    println!("{} passed, {} failed", summary.passed, summary.failed);
+    Ok(fine)
+}
+
+/// Writes COMPATIBILITY.md when it says something new.
+fn write_document(verdicts: &[Verdict]) -> Result<(), String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/COMPATIBILITY.md");
+    let text = report::compatibility_document(verdicts);
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text).map_err(|error| format!("{path}: {error}"))
+}

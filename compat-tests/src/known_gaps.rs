@@ -1,0 +1,25 @@
+//! Accepted differences between the shim and the kernel: one list, each with its reason. A gap that has closed must
+//! be taken off the list, or the oracle fails.
+
+use crate::case::Mode;
+
+/// One accepted difference.
+pub struct KnownGap {
+    /// Name of the case.
+    pub case: &'static str,
+    /// In which mode it differs.
+    pub mode: Mode,
+    /// Why it is accepted, in a sentence for users.
+    pub reason: &'static str,
+}
+
+/// The list.
+pub const KNOWN_GAPS: &[KnownGap] = &[];
+
+/// The accepted difference of a case in a mode.
+#[must_use]
+pub fn find(case: &str, mode: Mode) -> Option<&'static KnownGap> {
+    KNOWN_GAPS
+        .iter()
+        .find(|gap| gap.case == case && gap.mode == mode)
+}

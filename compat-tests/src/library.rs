@@ -1,0 +1,40 @@
+//! Builds and finds `libaxio.so`.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Names a library to test instead of the one this workspace builds. The name does not begin with `AXIO_`, because
+/// the shim refuses variables of that prefix that it does not know.
+pub const LIBRARY_VARIABLE: &str = "COMPAT_LIBRARY";
+
+/// The library under test: named by the environment, or built now.
+pub fn find_or_build() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
+        let path = PathBuf::from(named);
+        return path
+            .canonicalize()
+            .map_err(|error| format!("{LIBRARY_VARIABLE} names {}: {error}", path.display()));
+    }
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["build", "--quiet", "-p", "shim", "--message-format=json"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command
+        .output()
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the shim does not build: {}", output.status));
+    }
+    // One JSON message a line; the library is the only string in them that ends in this name.
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .split('"')
+        .filter(|word| word.ends_with("/libaxio.so"))
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .ok_or_else(|| "cargo built the shim but names no libaxio.so".into())
+}

@@ -33,7 +33,7 @@ pub struct WaitHistory {
 pub struct Outcome {
     /// It began with a spin.
     pub spun: bool,
-    /// The spin ended without what was waited for.
+    /// The spin ended without what was waited for; a spin followed by a sleep counts as one in any case.
     pub missed: bool,
     /// It slept in the kernel.
     pub slept: bool,
@@ -116,13 +116,15 @@ impl WaitHistory {
             // Says nothing about the far side.
             return;
         }
-        if outcome.spun && !outcome.missed {
+        // Whoever slept after a spin has missed, whatever the caller says.
+        let missed = outcome.spun && (outcome.missed || outcome.slept);
+        if outcome.spun && !missed {
             self.note_win();
         }
         // Clamped, else one outlier of a millisecond turns spinning off for long. A miss and a wake from the own CPU count
         // as the longest wait, else both ends on one CPU take turns in keeping it from each other.
         let most = self.budget(ticks_per_us).saturating_mul(4);
-        let need = if (outcome.spun && outcome.missed) || outcome.from_own_cpu {
+        let need = if missed || outcome.from_own_cpu {
             most
         } else {
             u32::try_from(until_bell.unwrap_or(waited)).map_or(most, |need| need.min(most))
@@ -228,6 +230,21 @@ mod tests {
             history.note(won, 0, 1, TICKS);
         }
         assert_eq!(history.penalty.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_spin_that_ended_in_a_sleep_is_a_miss() {
+        let history = WaitHistory::new();
+        let outcome = Outcome {
+            spun: true,
+            slept: true,
+            stamp: Some(1_000),
+            ..Outcome::default()
+        };
+        for _ in 0..20 {
+            history.note(outcome, 999, 2_000, TICKS);
+        }
+        assert_eq!(history.worth_spinning(TICKS), None);
     }
 
     #[test]

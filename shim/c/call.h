@@ -65,6 +65,14 @@ struct axio_handlers {
     int (*get_option)(int descriptor, int level, int name, void *value, socklen_t *length, int *result);
     int (*request)(int descriptor, unsigned long request, void *argument, int *result);
     int (*control)(int descriptor, int command, unsigned long argument, int *result);
+    int (*enter_kernel_send)(struct axio_call *, int descriptor);
+    int (*enter_kernel_receive)(struct axio_call *, int descriptor);
+    size_t (*room)(int descriptor);
+    void (*before_close_range)(unsigned first, unsigned last);
+    void (*hand_over)(int descriptor, int to);
+    void (*before_confinement)(int kind);
+    void (*io_uring_appears)(void);
+    void (*before_listen)(int descriptor);
     void (*fork_prepare)(void);
     void (*fork_parent)(int child);
     void (*fork_child)(void);

@@ -1,6 +1,9 @@
 /* Data in, data out. */
 #include "call.h"
 
+extern AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message);
+extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
+
 #define RECEIVE(descriptor, vector, count, flags, type, real)                                          \
     do {                                                                                               \
         if (!axio_is_managed(descriptor))                                                              \
@@ -75,8 +78,12 @@ AXIO_HIDDEN ssize_t axio_recvfrom_chk(int descriptor, void *buffer, size_t bytes
 
 AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int flags)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096)
-        return REAL(recvmsg)(descriptor, message, flags);
+    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096) {
+        ssize_t result = REAL(recvmsg)(descriptor, message, flags);
+        if (result >= 0 && axio_descriptors && message->msg_controllen)
+            axio_fresh_rights(message);
+        return result;
+    }
     struct axio_call call;
     if (__builtin_expect(axio_cancel_seen, 0))
         pthread_testcancel();
@@ -85,7 +92,7 @@ AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int fla
         /* What the kernel writes back for a connected stream without ancillary data. */
         message->msg_namelen = 0;
         message->msg_controllen = 0;
-        message->msg_flags = flags & MSG_TRUNC ? MSG_TRUNC & 0 : 0;
+        message->msg_flags = 0;
     } else if (next != AXIO_REAL && next != AXIO_COUNTED) {
         message->msg_namelen = 0;
         message->msg_controllen = 0;
@@ -121,8 +128,11 @@ AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes
 
 AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096)
+    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096) {
+        if (axio_descriptors && (uintptr_t)message >= 4096 && message->msg_controllen)
+            axio_hand_over_rights(message);
         return REAL(sendmsg)(descriptor, message, flags);
+    }
     int marked = flags | (message->msg_controllen ? (int)AXIO_HAS_CONTROL : 0);
     SEND(descriptor, message->msg_iov, message->msg_iovlen, marked, ssize_t,
          REAL(sendmsg)(descriptor, message, flags));

@@ -93,6 +93,39 @@ pub struct State {
     pub yields: u32,
 }
 
+impl State {
+    /// `deadline_ns` before the kernel was asked for the socket's time-out.
+    pub const NOT_ASKED: u64 = u64::MAX;
+
+    /// The state of a call that begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(
+        kind: Kind,
+        endpoint: u32,
+        generation: u32,
+        flags: c_int,
+        pieces: Pieces,
+        total: usize,
+    ) -> State {
+        State {
+            kind,
+            endpoint,
+            generation,
+            flags,
+            pieces,
+            done: 0,
+            total,
+            deadline_ns: State::NOT_ASKED,
+            counted: Counted::No,
+            wait_began_ticks: 0,
+            spun: false,
+            slept: false,
+            yields: 0,
+        }
+    }
+}
+
 /// One call of the program, on the trampoline's stack.
 #[repr(C)]
 pub struct Call {

@@ -6,9 +6,11 @@
 //! * [`transfer`]: data in, data out.
 //! * [`lifecycle`]: connect, accept, shutdown, close, dup.
 //! * [`options`]: getsockopt, setsockopt, ioctl, fcntl.
+//! * [`confinement`]: the process hands descriptors over, confines itself, or uses io_uring.
 //! * [`forking`]: fork, exec, exit.
 #![expect(unsafe_code, reason = "exports C symbols")]
 
+pub mod confinement;
 pub mod forking;
 pub mod lifecycle;
 pub mod options;
@@ -80,6 +82,46 @@ pub mod exports {
         axio_dup: dup;
         axio_dup2: dup2 __dup2;
         axio_dup3: dup3;
+        axio_recvmmsg: recvmmsg;
+        axio_sendmmsg: sendmmsg __sendmmsg;
+        axio_sendfile: sendfile sendfile64;
+        axio_splice: splice;
+        axio_listen: listen;
+        axio_close_range: close_range;
+        axio_closefrom: closefrom;
+        axio_open: open;
+        axio_open64: open64;
+        axio_openat: openat;
+        axio_openat64: openat64;
+        axio_creat: creat creat64;
+        axio_eventfd: eventfd;
+        axio_timerfd_create: timerfd_create;
+        axio_signalfd: signalfd;
+        axio_memfd_create: memfd_create;
+        axio_pipe: pipe;
+        axio_pipe2: pipe2;
+        axio_socketpair: socketpair;
+        axio_fdopen: fdopen;
+        axio_dprintf: dprintf;
+        axio_vdprintf: vdprintf;
+        axio_dprintf_chk: __dprintf_chk;
+        axio_vdprintf_chk: __vdprintf_chk;
+        axio_setuid: setuid;
+        axio_setgid: setgid;
+        axio_seteuid: seteuid;
+        axio_setegid: setegid;
+        axio_setreuid: setreuid;
+        axio_setregid: setregid;
+        axio_setresuid: setresuid;
+        axio_setresgid: setresgid;
+        axio_setgroups: setgroups;
+        axio_initgroups: initgroups;
+        axio_chroot: chroot;
+        axio_unshare: unshare;
+        axio_setns: setns;
+        axio_prctl: prctl;
+        axio_syscall: syscall;
+        axio_pthread_cancel: pthread_cancel;
         axio_setsockopt: setsockopt;
         axio_getsockopt: getsockopt;
         axio_ioctl: ioctl;

@@ -43,6 +43,52 @@ pub fn settings() -> &'static Settings {
     unsafe { &*SETTINGS.0.get() }
 }
 
+/// Complaints about the configuration that were not said yet.
+struct Complaints {
+    text: UnsafeCell<[u8; COMPLAINTS_BYTES]>,
+    bytes: AtomicU32,
+}
+const COMPLAINTS_BYTES: usize = 4096;
+// SAFETY: written by start-up only; afterwards `bytes` is taken once by whoever says them.
+unsafe impl Sync for Complaints {}
+static COMPLAINTS: Complaints = Complaints {
+    text: UnsafeCell::new([0; COMPLAINTS_BYTES]),
+    bytes: AtomicU32::new(0),
+};
+
+/// Keeps a line to be said by [`complain`]. Start-up only.
+pub fn keep_complaint(line: &[u8]) {
+    // SAFETY: the constructor runs alone.
+    let text = unsafe { &mut *COMPLAINTS.text.get() };
+    let used = COMPLAINTS.bytes.load(Ordering::Relaxed) as usize;
+    if let Some(place) = text.get_mut(used..used + line.len() + 1) {
+        place[..line.len()].copy_from_slice(line);
+        place[line.len()] = b'\n';
+        COMPLAINTS
+            .bytes
+            .store((used + line.len() + 1) as u32, Ordering::Relaxed);
+    }
+}
+
+/// Says what was kept, once: a socket could have matched.
+pub fn complain() {
+    if COMPLAINTS.bytes.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let bytes = COMPLAINTS.bytes.swap(0, Ordering::AcqRel) as usize;
+    // SAFETY: not written after start-up.
+    let text = unsafe { &*COMPLAINTS.text.get() };
+    for line in text
+        .get(..bytes)
+        .unwrap_or(&[])
+        .split(|byte| *byte == b'\n')
+    {
+        if !line.is_empty() {
+            crate::log::line(settings::LogLevel::Error, &[line]);
+        }
+    }
+}
+
 /// Whether sockets may be managed.
 #[inline]
 #[must_use]

@@ -12,7 +12,7 @@
     reason = "constructor: reads the argument block and fills the handlers' pointer"
 )]
 
-use crate::calls::{forking, lifecycle, options, transfer};
+use crate::calls::{confinement, forking, lifecycle, options, transfer};
 use crate::{log, process};
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -51,6 +51,14 @@ struct Handlers {
         unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
     control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
+    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
+    enter_kernel_receive: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
+    room: extern "C" fn(c_int) -> usize,
+    before_close_range: extern "C" fn(u32, u32),
+    hand_over: extern "C" fn(c_int, c_int),
+    before_confinement: extern "C" fn(c_int),
+    io_uring_appears: extern "C" fn(),
+    before_listen: extern "C" fn(c_int),
     fork_prepare: extern "C" fn(),
     fork_parent: extern "C" fn(c_int),
     fork_child: extern "C" fn(),
@@ -77,6 +85,14 @@ static HANDLERS: Handlers = Handlers {
     get_option: options::get_option,
     request: options::request,
     control: options::control,
+    enter_kernel_send: transfer::enter_kernel_send,
+    enter_kernel_receive: transfer::enter_kernel_receive,
+    room: transfer::room,
+    before_close_range: lifecycle::before_close_range,
+    hand_over: confinement::hand_over,
+    before_confinement: confinement::before_confinement,
+    io_uring_appears: confinement::io_uring_appears,
+    before_listen: lifecycle::before_listen,
     fork_prepare: forking::fork_prepare,
     fork_parent: forking::fork_parent,
     fork_child: forking::fork_child,
@@ -113,13 +129,14 @@ unsafe extern "C" fn constructor(
     // SAFETY: the environment block of the process, as the loader passes it.
     let (settings, understood) = unsafe { read_settings(environment) };
     if !understood && settings.strict {
+        process::complain();
         log::line(
             LogLevel::Error,
             &[b"axio: AXIO_STRICT=1 and a wrong configuration: the program is not started"],
         );
         fastpath::kernel_call::exit_process(125);
     }
-    if settings.mode == Mode::Off {
+    if settings.mode == Mode::Off && understood {
         return;
     }
     // SAFETY: the trampolines read the pointer with acquire semantics after this release.
@@ -165,7 +182,7 @@ unsafe fn read_settings(environment: *const *const c_char) -> (Settings, bool) {
     let mut understood = errors.is_empty();
     process::start(settings.clone(), settings.mode != Mode::Off);
     for error in errors.iter() {
-        say(error);
+        keep(error);
     }
     if !settings.rules_file.is_empty() && settings.mode != Mode::Off {
         let path = settings.rules_file;
@@ -173,7 +190,7 @@ unsafe fn read_settings(environment: *const *const c_char) -> (Settings, bool) {
         let contents = read_file(path.as_c_str(), &mut buffer);
         if let Err(error) = settings.add_rules_file(path.as_bytes(), contents) {
             understood = false;
-            say(&error);
+            keep(&error);
             settings.mode = Mode::Off;
         }
         process::start(settings.clone(), settings.mode != Mode::Off);
@@ -181,13 +198,12 @@ unsafe fn read_settings(environment: *const *const c_char) -> (Settings, bool) {
     (settings, understood)
 }
 
-fn say(error: &settings::SettingsError<'_>) {
+/// A wrong configuration is said when the first socket could have matched, not by every helper process that inherits
+/// the environment.
+fn keep(error: &settings::SettingsError<'_>) {
     let mut line = [0u8; settings::error::LINE_BYTES];
     let length = error.write_line(&mut line);
-    log::line(
-        LogLevel::Error,
-        &[line.get(..length).unwrap_or(b"").trim_ascii_end()],
-    );
+    process::keep_complaint(line.get(..length).unwrap_or(b"").trim_ascii_end());
 }
 
 fn read_file<'buffer>(path: &CStr, buffer: &'buffer mut [u8]) -> Option<&'buffer [u8]> {

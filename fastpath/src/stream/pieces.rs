@@ -22,6 +22,14 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// No pieces.
+    pub const NONE: Pieces = Pieces {
+        first: core::ptr::null(),
+        count: 0,
+        index: 0,
+        offset: 0,
+    };
+
     /// A cursor at the start of `count` pieces.
     ///
     /// # Safety

@@ -347,6 +347,23 @@ impl Stream {
         Received::Kernel
     }
 
+    /// Counts the thread as inside a consuming kernel receive if the kernel carries and no grant is open or can be
+    /// given; [`Self::kernel_received`] must follow then.
+    pub fn enter_kernel_receive_if_even(&self) -> bool {
+        if self.lock_receiving().is_err() {
+            return false;
+        }
+        let endpoint = self.endpoint;
+        let bound = endpoint.binding.load(Ordering::Acquire) == binding::BOUND;
+        let rx_ep = endpoint.rx_ep.get();
+        let kernel = !bound || (rx_ep & 1 == 0 && endpoint.granted.get() != rx_ep.wrapping_add(1));
+        if kernel {
+            let _ = self.enter_kernel_receive();
+        }
+        self.unlock_receiving();
+        kernel
+    }
+
     /// After the program's own kernel receive, which [`Received::Kernel`] asked for: `bytes` were taken from the stream
     /// (0 for a peek or a failure).
     #[inline]

@@ -144,6 +144,9 @@ impl Stream {
         }
         endpoint.tx_head_seen.set(ring.head_seen());
         if total == 0 {
+            if pieces.present().is_none() {
+                return Ok(Some(Sent::Bytes(0)));
+            }
             return Ok(self.full(ring.head_seen()));
         }
         reached(Label::SendCopy);
@@ -195,6 +198,30 @@ impl Stream {
         self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
         reached(Label::SendKernelEnter);
         Sent::Kernel
+    }
+
+    /// Counts the thread as inside a kernel send if the kernel carries; [`Self::kernel_sent`] must follow then.
+    pub fn enter_kernel_send_if_even(&self) -> bool {
+        match self.send(&mut Pieces::NONE.clone()) {
+            Sent::Kernel => true,
+            Sent::Bytes(_)
+            | Sent::Full
+            | Sent::Rewinding
+            | Sent::Broken
+            | Sent::Reentered
+            | Sent::Stale => false,
+        }
+    }
+
+    /// Bytes a send would take now: room of the ring, or nothing known when the kernel carries.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        let endpoint = self.endpoint;
+        if !self.is_bound() || endpoint.tx_ep.get() & 1 == 0 || endpoint.over.get() != 0 {
+            return 0;
+        }
+        let used = self.unsent_ring_bytes();
+        (u64::from(endpoint.tx_ring_bytes.get()) - used) as usize
     }
 
     /// After the program's own kernel send, which [`Sent::Kernel`] asked for: `bytes` were written.

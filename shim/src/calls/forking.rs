@@ -1,8 +1,9 @@
 //! fork, exec, exit: who holds an endpoint afterwards (DESIGN.md "Processes", POSIX.md R9, R10).
 
 use crate::boundary::{forget_thread, me};
+use crate::calls::confinement::leave_for_good;
 use crate::calls::lifecycle;
-use crate::{discovery, fd_table, process, status, upgrade};
+use crate::{discovery, fd_table, process, status};
 use core::ffi::c_int;
 use fastpath::family;
 use fastpath::kernel_call;
@@ -33,8 +34,7 @@ pub extern "C" fn fork_prepare() {
             let held = place.is_some_and(|place| stream.endpoint.add_numbers(place, 1));
             if !held {
                 // More holders than an endpoint can count: plain kernel socket for everybody.
-                upgrade::give_up(&stream, Reason::Shared);
-                stream.leave();
+                leave_for_good(&stream, Reason::Shared);
             }
         });
     });
@@ -92,15 +92,9 @@ pub extern "C" fn before_exec() {
         for_each_stream(|stream| {
             let closes = kernel_call::file_control(stream.descriptor, F_GETFD, 0)
                 .is_ok_and(|flags| flags & FD_CLOEXEC != 0);
-            upgrade::drop_negotiation(&stream);
             let shared = place.is_some_and(|place| stream.endpoint.has_other_holder(place));
             if !(closes && shared) {
-                stream.leave();
-                stream
-                    .endpoint
-                    .reason
-                    .store(Reason::Inherited as u32, Ordering::Relaxed);
-                status::update_row(stream.endpoint);
+                leave_for_good(&stream, Reason::Inherited);
             }
             if let Some(place) = place {
                 stream.endpoint.remove_number(place);
@@ -138,14 +132,7 @@ pub extern "C" fn before_spawn() {
             let survives = kernel_call::file_control(stream.descriptor, F_GETFD, 0)
                 .is_ok_and(|flags| flags & FD_CLOEXEC == 0);
             if survives && stream.is_bound() {
-                upgrade::drop_negotiation(&stream);
-                stream.leave();
-                stream
-                    .endpoint
-                    .reason
-                    .store(Reason::Inherited as u32, Ordering::Relaxed);
-                status::update_row(stream.endpoint);
-                process::readiness_changed(&stream);
+                leave_for_good(&stream, Reason::Inherited);
             }
         });
     });

@@ -8,6 +8,7 @@ use crate::boundary::me;
 use crate::{fd_table, process, status, upgrade};
 use core::ffi::{c_int, c_void};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use fastpath::endpoint::Endpoint;
 use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::statistics::count;
@@ -42,6 +43,24 @@ pub fn choice(role: Role, address: [u8; 16], port: u16) -> Choice {
         .decide(Protocol::Tcp, role, address, port)
 }
 
+/// listen() is about to be called.
+pub extern "C" fn before_listen(_descriptor: c_int) {
+    process::guarded_hook((), process::complain);
+}
+
+/// close_range() or closefrom() is about to be called.
+pub extern "C" fn before_close_range(first: u32, last: u32) {
+    process::guarded_hook((), || {
+        if !family::is_own_process() {
+            return;
+        }
+        let last = last.min(c_int::MAX as u32) as c_int;
+        if let Ok(first) = c_int::try_from(first) {
+            fd_table::for_each(first, last, |descriptor, _, _, _| forget(descriptor, true));
+        }
+    });
+}
+
 /// connect() has returned.
 ///
 /// # Safety
@@ -54,6 +73,7 @@ pub unsafe extern "C" fn after_connect(
     error: c_int,
 ) -> c_int {
     process::guarded_hook(0, || {
+        process::complain();
         if !process::is_on()
             || (result != 0 && error != EINPROGRESS)
             || (address as usize) < 4096
@@ -186,16 +206,20 @@ pub fn forget(descriptor: c_int, open: bool) {
         return;
     }
     status::close_row(endpoint);
-    if let Some(channel) = endpoint
-        .channel
-        .get()
-        .checked_sub(1)
-        .and_then(fastpath::channel::table::get)
-    {
+    give_channel_back(endpoint);
+    family::free_endpoint(index);
+}
+
+/// This side has left: its slot and its part in the channel are given back, once.
+pub fn give_channel_back(endpoint: &Endpoint) {
+    let Some(index) = endpoint.channel.get().checked_sub(1) else {
+        return;
+    };
+    endpoint.channel.set(0);
+    if let Some(channel) = fastpath::channel::table::get(index) {
         channel.slot_leave(endpoint.slot.get(), endpoint.slot_generation.get());
         channel.release();
     }
-    family::free_endpoint(index);
 }
 
 /// shutdown() is about to be called; what `after_shutdown` must do (0 nothing, 1 end the writing shutdown).

@@ -43,7 +43,6 @@ const EINVAL: c_int = 22;
 const EPIPE: c_int = 32;
 const SIGPIPE: c_int = 13;
 const IOV_MAX: usize = 1024;
-const NOT_ASKED: u64 = u64::MAX;
 
 /// Starts a send.
 ///
@@ -101,6 +100,64 @@ pub unsafe extern "C" fn after_sleep(call: *mut Call, result: c_long, error: c_i
     process::guarded(call, |call| woke(call, result, error)) as c_int
 }
 
+/// Before a call of the kernel's own kind that sends (sendfile, splice): 1 while the kernel carries; the thread is
+/// counted then, `after_counted` must follow.
+///
+/// # Safety
+/// As [`begin_send`].
+pub unsafe extern "C" fn enter_kernel_send(call: *mut Call, descriptor: c_int) -> c_int {
+    // SAFETY: the trampoline passes its own record.
+    let call = unsafe { &mut *call };
+    process::guarded_hook(0, || enter_kernel(call, Kind::Send, descriptor))
+}
+
+/// Before a call of the kernel's own kind that receives (splice).
+///
+/// # Safety
+/// As [`begin_send`].
+pub unsafe extern "C" fn enter_kernel_receive(call: *mut Call, descriptor: c_int) -> c_int {
+    // SAFETY: the trampoline passes its own record.
+    let call = unsafe { &mut *call };
+    process::guarded_hook(0, || enter_kernel(call, Kind::Receive, descriptor))
+}
+
+fn enter_kernel(call: &mut Call, kind: Kind, descriptor: c_int) -> c_int {
+    let Some((index, generation, endpoint)) = fd_table::get(descriptor) else {
+        return 0;
+    };
+    let stream = Stream::new(endpoint, generation, descriptor, me());
+    let entered = match kind {
+        Kind::Send => {
+            upgrade::before_send(&stream);
+            stream.enter_kernel_send_if_even()
+        }
+        Kind::Receive => {
+            upgrade::before_receive(&stream);
+            stream.enter_kernel_receive_if_even()
+        }
+    };
+    after_stream(&stream);
+    if !entered {
+        return 0;
+    }
+    call.descriptor = descriptor;
+    let mut state = State::new(kind, index, generation, 0, Pieces::NONE, 1);
+    state.counted = if kind == Kind::Send {
+        Counted::KernelSend
+    } else {
+        Counted::KernelReceive
+    };
+    call.state.write(state);
+    1
+}
+
+/// Bytes that a send would take now without blocking, 0 when that cannot be known.
+pub extern "C" fn room(descriptor: c_int) -> usize {
+    process::guarded_hook(0, || {
+        fd_table::stream(descriptor).map_or(0, |stream| stream.room_bytes())
+    })
+}
+
 /// The thread is being cancelled inside the trampoline: what it was counted as is taken back.
 ///
 /// # Safety
@@ -138,22 +195,10 @@ fn begin(
         }
     };
     call.descriptor = descriptor;
-    call.state.write(State {
-        kind,
-        endpoint: index,
-        generation,
-        flags,
-        // SAFETY: the vector was just read through; it is the program's for the time of the call.
-        pieces: unsafe { Pieces::new(first, count) },
-        done: 0,
-        total,
-        deadline_ns: NOT_ASKED,
-        counted: Counted::No,
-        wait_began_ticks: 0,
-        spun: false,
-        slept: false,
-        yields: 0,
-    });
+    // SAFETY: the vector was just read through; it is the program's for the time of the call.
+    let pieces = unsafe { Pieces::new(first, count) };
+    call.state
+        .write(State::new(kind, index, generation, flags, pieces, total));
     let stream = Stream::new(endpoint, generation, descriptor, me());
     match kind {
         Kind::Send => {
@@ -608,7 +653,7 @@ fn deadline(call: &mut Call) -> u64 {
     const SOL_SOCKET: c_int = 1;
     const SO_RCVTIMEO: c_int = 20;
     const SO_SNDTIMEO: c_int = 21;
-    if call.state().deadline_ns == NOT_ASKED {
+    if call.state().deadline_ns == State::NOT_ASKED {
         let name = if call.state().kind == Kind::Send {
             SO_SNDTIMEO
         } else {
@@ -693,7 +738,10 @@ fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
         }
     }
     let deadline_ns = call.state().deadline_ns;
-    if deadline_ns != 0 && deadline_ns != NOT_ASKED && monotonic_ns() >= deadline_ns && result <= 0
+    if deadline_ns != 0
+        && deadline_ns != State::NOT_ASKED
+        && monotonic_ns() >= deadline_ns
+        && result <= 0
     {
         // One last look, then the time-out.
         call.state().flags |= MSG_DONTWAIT;

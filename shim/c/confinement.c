@@ -1,0 +1,141 @@
+/* The process changes who it is or what it may do: channels are given up before (TRUST.md "Memory, credentials,
+ * storms"; POSIX.md row 36). And the raw door: syscall(2) re-dispatches what has a hook. */
+#include "call.h"
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+/* Kinds for handlers->before_confinement. */
+enum { CREDENTIALS = 1, FILTER = 2 };
+
+static inline void confine(int kind)
+{
+    if (axio_handlers) {
+        int error = errno;
+        axio_handlers->before_confinement(kind);
+        errno = error;
+    }
+}
+
+#define CREDENTIAL_CALL(name, hidden, parameters, arguments) \
+    AXIO_HIDDEN int hidden parameters                        \
+    {                                                        \
+        confine(CREDENTIALS);                                \
+        return REAL(name) arguments;                         \
+    }
+CREDENTIAL_CALL(setuid, axio_setuid, (uid_t user), (user))
+CREDENTIAL_CALL(setgid, axio_setgid, (gid_t group), (group))
+CREDENTIAL_CALL(seteuid, axio_seteuid, (uid_t user), (user))
+CREDENTIAL_CALL(setegid, axio_setegid, (gid_t group), (group))
+CREDENTIAL_CALL(setreuid, axio_setreuid, (uid_t real, uid_t effective), (real, effective))
+CREDENTIAL_CALL(setregid, axio_setregid, (gid_t real, gid_t effective), (real, effective))
+CREDENTIAL_CALL(setresuid, axio_setresuid, (uid_t real, uid_t effective, uid_t saved), (real, effective, saved))
+CREDENTIAL_CALL(setresgid, axio_setresgid, (gid_t real, gid_t effective, gid_t saved), (real, effective, saved))
+CREDENTIAL_CALL(setgroups, axio_setgroups, (size_t count, const gid_t *groups), (count, groups))
+CREDENTIAL_CALL(initgroups, axio_initgroups, (const char *user, gid_t group), (user, group))
+CREDENTIAL_CALL(chroot, axio_chroot, (const char *path), (path))
+CREDENTIAL_CALL(unshare, axio_unshare, (int flags), (flags))
+CREDENTIAL_CALL(setns, axio_setns, (int descriptor, int type), (descriptor, type))
+
+AXIO_HIDDEN int axio_prctl(int option, ...)
+{
+    va_list arguments;
+    va_start(arguments, option);
+    unsigned long a = va_arg(arguments, unsigned long), b = va_arg(arguments, unsigned long),
+                  c = va_arg(arguments, unsigned long), d = va_arg(arguments, unsigned long);
+    va_end(arguments);
+    if (option == PR_SET_SECCOMP)
+        confine(FILTER);
+    else if (option == PR_SET_NO_NEW_PRIVS)
+        confine(CREDENTIALS);
+    return REAL(prctl)(option, a, b, c, d);
+}
+
+extern ssize_t axio_read(int, void *, size_t), axio_write(int, const void *, size_t),
+    axio_readv(int, const struct iovec *, int), axio_writev(int, const struct iovec *, int),
+    axio_sendto(int, const void *, size_t, int, const struct sockaddr *, socklen_t),
+    axio_recvfrom(int, void *, size_t, int, struct sockaddr *, socklen_t *),
+    axio_sendmsg(int, const struct msghdr *, int), axio_recvmsg(int, struct msghdr *, int),
+    axio_sendfile(int, int, off_t *, size_t),
+    axio_splice(int, off64_t *, int, off64_t *, size_t, unsigned);
+extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, int, int), axio_fcntl(int, int, ...),
+    axio_ioctl(int, unsigned long, ...), axio_socket(int, int, int),
+    axio_connect(int, const struct sockaddr *, socklen_t), axio_accept(int, struct sockaddr *, socklen_t *),
+    axio_accept4(int, struct sockaddr *, socklen_t *, int), axio_shutdown(int, int),
+    axio_setsockopt(int, int, int, const void *, socklen_t), axio_getsockopt(int, int, int, void *, socklen_t *),
+    axio_close_range(unsigned, unsigned, int), axio_recvmmsg(int, struct mmsghdr *, unsigned, int, struct timespec *),
+    axio_sendmmsg(int, struct mmsghdr *, unsigned, int);
+
+#define P(type, word) ((type)(word))
+AXIO_HIDDEN long axio_syscall(long number, ...)
+{
+    va_list arguments;
+    va_start(arguments, number);
+    long a = va_arg(arguments, long), b = va_arg(arguments, long), c = va_arg(arguments, long),
+         d = va_arg(arguments, long), e = va_arg(arguments, long), f = va_arg(arguments, long);
+    va_end(arguments);
+    if (axio_handlers) {
+        switch (number) {
+        case SYS_read: return axio_read((int)a, P(void *, b), (size_t)c);
+        case SYS_write: return axio_write((int)a, P(void *, b), (size_t)c);
+        case SYS_readv: return axio_readv((int)a, P(void *, b), (int)c);
+        case SYS_writev: return axio_writev((int)a, P(void *, b), (int)c);
+        case SYS_sendto: return axio_sendto((int)a, P(void *, b), (size_t)c, (int)d, P(void *, e), (socklen_t)f);
+        case SYS_recvfrom: return axio_recvfrom((int)a, P(void *, b), (size_t)c, (int)d, P(void *, e), P(void *, f));
+        case SYS_sendmsg: return axio_sendmsg((int)a, P(void *, b), (int)c);
+        case SYS_recvmsg: return axio_recvmsg((int)a, P(void *, b), (int)c);
+        case SYS_recvmmsg: return axio_recvmmsg((int)a, P(void *, b), (unsigned)c, (int)d, P(void *, e));
+        case SYS_sendmmsg: return axio_sendmmsg((int)a, P(void *, b), (unsigned)c, (int)d);
+        case SYS_sendfile: return axio_sendfile((int)a, (int)b, P(off_t *, c), (size_t)d);
+        case SYS_splice: return axio_splice((int)a, P(off64_t *, b), (int)c, P(off64_t *, d), (size_t)e, (unsigned)f);
+        case SYS_close: return axio_close((int)a);
+        case SYS_close_range: return axio_close_range((unsigned)a, (unsigned)b, (int)c);
+        case SYS_dup: return axio_dup((int)a);
+#ifdef SYS_dup2
+        case SYS_dup2: return axio_dup2((int)a, (int)b);
+#endif
+        case SYS_dup3: return axio_dup3((int)a, (int)b, (int)c);
+        case SYS_fcntl: return axio_fcntl((int)a, (int)b, c);
+        case SYS_ioctl: return axio_ioctl((int)a, (unsigned long)b, c);
+        case SYS_socket: return axio_socket((int)a, (int)b, (int)c);
+        case SYS_connect: return axio_connect((int)a, P(void *, b), (socklen_t)c);
+        case SYS_accept: return axio_accept((int)a, P(void *, b), P(void *, c));
+        case SYS_accept4: return axio_accept4((int)a, P(void *, b), P(void *, c), (int)d);
+        case SYS_shutdown: return axio_shutdown((int)a, (int)b);
+        case SYS_setsockopt: return axio_setsockopt((int)a, (int)b, (int)c, P(void *, d), (socklen_t)e);
+        case SYS_getsockopt: return axio_getsockopt((int)a, (int)b, (int)c, P(void *, d), P(void *, e));
+        case SYS_io_uring_setup: axio_handlers->io_uring_appears(); break;
+        case SYS_seccomp: confine(FILTER); break;
+#ifdef SYS_landlock_restrict_self
+        case SYS_landlock_restrict_self: confine(CREDENTIALS); break;
+#endif
+        case SYS_capset:
+        case SYS_setuid:
+        case SYS_setgid:
+        case SYS_setresuid:
+        case SYS_setresgid:
+        case SYS_setgroups:
+        case SYS_unshare:
+        case SYS_setns: confine(CREDENTIALS); break;
+        default: break;
+        }
+    }
+    return REAL(syscall)(number, a, b, c, d, e, f);
+}
+
+AXIO_HIDDEN int axio_pthread_cancel(pthread_t thread)
+{
+    axio_cancel_seen = 1;
+    return REAL(pthread_cancel)(thread);
+}
+
+AXIO_HIDDEN int axio_listen(int descriptor, int backlog)
+{
+    if (axio_handlers)
+        axio_handlers->before_listen(descriptor);
+    return REAL(listen)(descriptor, backlog);
+}

@@ -1,0 +1,166 @@
+/* Descriptor numbers change their meaning: ranges are closed, new files take a number, descriptors leave the process.
+ * glibc closes some numbers by itself, where no hook sees it; whatever returns a number that is still managed proves
+ * that this has happened. */
+#include "call.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+static inline int fresh(int descriptor)
+{
+    if (axio_is_managed(descriptor)) {
+        int error = errno;
+        axio_handlers->number_returned(descriptor);
+        errno = error;
+    }
+    return descriptor;
+}
+
+#define CLOSE_RANGE_SETS_CLOEXEC 4u
+
+AXIO_HIDDEN int axio_close_range(unsigned first, unsigned last, int flags)
+{
+    if (axio_descriptors && !((unsigned)flags & CLOSE_RANGE_SETS_CLOEXEC) && first <= last)
+        axio_handlers->before_close_range(first, last);
+    return REAL(close_range)(first, last, flags);
+}
+
+AXIO_HIDDEN void axio_closefrom(int first)
+{
+    if (axio_descriptors)
+        axio_handlers->before_close_range(first < 0 ? 0u : (unsigned)first, ~0u);
+    REAL(closefrom)(first);
+}
+
+#define OPENED(name, hidden)                                                          \
+    AXIO_HIDDEN int hidden(const char *path, int flags, ...)                          \
+    {                                                                                 \
+        va_list arguments;                                                            \
+        va_start(arguments, flags);                                                   \
+        unsigned mode = va_arg(arguments, unsigned);                                  \
+        va_end(arguments);                                                            \
+        return fresh(REAL(name)(path, flags, mode));                                  \
+    }
+OPENED(open, axio_open)
+OPENED(open64, axio_open64)
+
+#define OPENED_AT(name, hidden)                                                       \
+    AXIO_HIDDEN int hidden(int folder, const char *path, int flags, ...)              \
+    {                                                                                 \
+        va_list arguments;                                                            \
+        va_start(arguments, flags);                                                   \
+        unsigned mode = va_arg(arguments, unsigned);                                  \
+        va_end(arguments);                                                            \
+        return fresh(REAL(name)(folder, path, flags, mode));                          \
+    }
+OPENED_AT(openat, axio_openat)
+OPENED_AT(openat64, axio_openat64)
+
+AXIO_HIDDEN int axio_creat(const char *path, mode_t mode) { return fresh(REAL(creat)(path, mode)); }
+AXIO_HIDDEN int axio_eventfd(unsigned value, int flags) { return fresh(REAL(eventfd)(value, flags)); }
+AXIO_HIDDEN int axio_timerfd_create(int clock, int flags) { return fresh(REAL(timerfd_create)(clock, flags)); }
+AXIO_HIDDEN int axio_signalfd(int descriptor, const sigset_t *mask, int flags)
+{
+    return fresh(REAL(signalfd)(descriptor, mask, flags));
+}
+AXIO_HIDDEN int axio_memfd_create(const char *name, unsigned flags) { return fresh(REAL(memfd_create)(name, flags)); }
+
+static int fresh_pair(int result, int pair[2])
+{
+    if (result == 0) {
+        fresh(pair[0]);
+        fresh(pair[1]);
+    }
+    return result;
+}
+AXIO_HIDDEN int axio_pipe(int ends[2]) { return fresh_pair(REAL(pipe)(ends), ends); }
+AXIO_HIDDEN int axio_pipe2(int ends[2], int flags) { return fresh_pair(REAL(pipe2)(ends, flags), ends); }
+AXIO_HIDDEN int axio_socketpair(int domain, int type, int protocol, int ends[2])
+{
+    return fresh_pair(REAL(socketpair)(domain, type, protocol, ends), ends);
+}
+
+/* stdio reads and writes inside the C library, where no hook sees it. */
+static inline void hand_over(int descriptor)
+{
+    if (axio_is_managed(descriptor)) {
+        int error = errno;
+        axio_handlers->hand_over(descriptor, 1);
+        errno = error;
+    }
+}
+
+AXIO_HIDDEN FILE *axio_fdopen(int descriptor, const char *mode)
+{
+    hand_over(descriptor);
+    return REAL(fdopen)(descriptor, mode);
+}
+
+AXIO_HIDDEN int axio_vdprintf(int descriptor, const char *format, va_list arguments)
+{
+    hand_over(descriptor);
+    return REAL(vdprintf)(descriptor, format, arguments);
+}
+
+AXIO_HIDDEN int axio_dprintf(int descriptor, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int result = axio_vdprintf(descriptor, format, arguments);
+    va_end(arguments);
+    return result;
+}
+
+extern int __vdprintf_chk(int, int, const char *, va_list);
+AXIO_HIDDEN int axio_vdprintf_chk(int descriptor, int flag, const char *format, va_list arguments)
+{
+    hand_over(descriptor);
+    return REAL(__vdprintf_chk)(descriptor, flag, format, arguments);
+}
+
+AXIO_HIDDEN int axio_dprintf_chk(int descriptor, int flag, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int result = axio_vdprintf_chk(descriptor, flag, format, arguments);
+    va_end(arguments);
+    return result;
+}
+
+/* Descriptors that travel in a message: who receives them need not know us. */
+AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message)
+{
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR((struct msghdr *)message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t index = 0; index < count; index++) {
+            int descriptor;
+            __builtin_memcpy(&descriptor, CMSG_DATA(header) + index * sizeof descriptor, sizeof descriptor);
+            if (axio_is_managed(descriptor))
+                axio_handlers->hand_over(descriptor, 2);
+        }
+    }
+}
+
+/* Descriptors that arrive in a message may have numbers that were closed behind us. */
+AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message)
+{
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR((struct msghdr *)message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t index = 0; index < count; index++) {
+            int descriptor;
+            __builtin_memcpy(&descriptor, CMSG_DATA(header) + index * sizeof descriptor, sizeof descriptor);
+            fresh(descriptor);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The process hands descriptors to somebody who does not know us, changes who it is, confines itself, or begins to use
+//! io_uring: its sockets become plain kernel sockets before (POSIX.md R10, R13, row 36; TRUST.md, credentials).
+
+use crate::{discovery, fd_table, process, status, upgrade};
+use core::ffi::c_int;
+use fastpath::family;
+use fastpath::stream::Stream;
+use fastpath::sync::Ordering;
+use kmod_interface::reason::Reason;
+
+/// `hand_over` to stdio.
+const TO_STDIO: c_int = 1;
+/// `before_confinement` by a seccomp filter: any call it does not expect may kill the process.
+const BY_FILTER: c_int = 2;
+
+/// Leaves the channel for good and gives the slot and the channel back; the socket goes on as a plain one.
+pub fn leave_for_good(stream: &Stream, reason: Reason) {
+    upgrade::drop_negotiation(stream);
+    stream.endpoint.wished.store(0, Ordering::Release);
+    stream.leave();
+    crate::calls::lifecycle::give_channel_back(stream.endpoint);
+    stream
+        .endpoint
+        .reason
+        .store(reason as u32, Ordering::Relaxed);
+    status::update_row(stream.endpoint);
+    process::readiness_changed(stream);
+}
+
+fn leave_all(reason: Reason) {
+    fd_table::for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
+        let me = crate::boundary::me();
+        leave_for_good(&Stream::new(endpoint, generation, descriptor, me), reason);
+    });
+}
+
+/// A descriptor is about to be used by stdio, or sent to another process.
+pub extern "C" fn hand_over(descriptor: c_int, to: c_int) {
+    process::guarded_hook((), || {
+        if let Some(stream) = fd_table::stream(descriptor) {
+            let reason = if to == TO_STDIO {
+                Reason::StandardStream
+            } else {
+                Reason::Inherited
+            };
+            leave_for_good(&stream, reason);
+        }
+    });
+}
+
+/// The process is about to change its credentials or to confine itself.
+pub extern "C" fn before_confinement(kind: c_int) {
+    process::guarded_hook((), || {
+        if family::process_place().is_some() && family::is_own_process() {
+            leave_all(Reason::Confined);
+        }
+        if kind == BY_FILTER {
+            discovery::confine();
+            process::turn_off();
+        }
+    });
+}
+
+/// The process sets up an io_uring: what it does there cannot be seen.
+pub extern "C" fn io_uring_appears() {
+    process::guarded_hook((), || {
+        if family::process_place().is_some() {
+            leave_all(Reason::IoUring);
+        }
+        process::turn_off();
+    });
+}

@@ -118,7 +118,7 @@ mod tests {
     const TICKS: u64 = 1000;
 
     fn policy() -> SpinPolicy {
-        SpinPolicy::for_test(TICKS as u32, 2)
+        SpinPolicy::calibrated(TICKS as u32, 2)
     }
 
     /// One wait that the policy decides and that would take `wait_us` until the far side publishes; the wake-up of a
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_pinned_thread_spins_only_for_a_far_side_that_is_known_to_run_elsewhere() {
-        let policy = SpinPolicy::for_test(TICKS as u32, 1);
+        let policy = SpinPolicy::calibrated(TICKS as u32, 1);
         let history = WaitHistory::new();
         assert_eq!(begin_at(&policy, &history, None, 0, TICKS), Verdict::Sleep);
         assert_eq!(

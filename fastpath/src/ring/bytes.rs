@@ -85,11 +85,10 @@ impl RingBytes {
             if bytes <= until_wrap {
                 copy(source, self.base.add(offset), bytes);
             } else {
-                copy(source, self.base.add(offset), until_wrap);
-                copy(
-                    source.add(until_wrap),
-                    self.base,
-                    bytes.wrapping_sub(until_wrap),
+                let rest = bytes.wrapping_sub(until_wrap);
+                copy_two(
+                    (source, self.base.add(offset), until_wrap),
+                    (source.add(until_wrap), self.base, rest),
                 );
             }
         }
@@ -116,11 +115,10 @@ impl RingBytes {
             if bytes <= until_wrap {
                 copy(self.base.add(offset), target, bytes);
             } else {
-                copy(self.base.add(offset), target, until_wrap);
-                copy(
-                    self.base,
-                    target.add(until_wrap),
-                    bytes.wrapping_sub(until_wrap),
+                let rest = bytes.wrapping_sub(until_wrap);
+                copy_two(
+                    (self.base.add(offset), target, until_wrap),
+                    (self.base, target.add(until_wrap), rest),
                 );
             }
         }
@@ -154,6 +152,20 @@ impl RingBytes {
 #[cfg(not(loom))]
 const INLINE_BYTES: usize = 64;
 
+/// Copies the two pieces of a span that wraps: once in a ring length, so out of line.
+///
+/// # Safety
+/// As for `copy_nonoverlapping`, for each piece (source, target, bytes).
+#[cfg(not(loom))]
+#[cold]
+unsafe fn copy_two(first: (*const u8, *mut u8, usize), second: (*const u8, *mut u8, usize)) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::ptr::copy_nonoverlapping(first.0, first.1, first.2);
+        core::ptr::copy_nonoverlapping(second.0, second.1, second.2);
+    }
+}
+
 /// Copies without a call for the sizes that small messages have: overlapping loads from both ends, all loads before the
 /// first store.
 ///
@@ -179,15 +191,21 @@ unsafe fn copy(source: *const u8, target: *mut u8, bytes: usize) {
     }
     // SAFETY: each arm copies exactly `bytes` within what the caller promised.
     unsafe {
-        match bytes {
-            0 => {}
-            1 => target.write(source.read()),
-            2..4 => both_ends::<u16>(source, target, bytes),
-            4..8 => both_ends::<u32>(source, target, bytes),
-            8..16 => both_ends::<u64>(source, target, bytes),
-            16..32 => both_ends::<u128>(source, target, bytes),
-            32..=INLINE_BYTES => both_ends::<[u128; 2]>(source, target, bytes),
-            _ => core::ptr::copy_nonoverlapping(source, target, bytes),
+        // Tested in this order by hand: a match is tested from the smallest size on, and 16..=64 is the usual one.
+        if bytes > INLINE_BYTES {
+            core::ptr::copy_nonoverlapping(source, target, bytes);
+        } else if bytes >= 32 {
+            both_ends::<[u128; 2]>(source, target, bytes);
+        } else if bytes >= 16 {
+            both_ends::<u128>(source, target, bytes);
+        } else if bytes >= 8 {
+            both_ends::<u64>(source, target, bytes);
+        } else if bytes >= 4 {
+            both_ends::<u32>(source, target, bytes);
+        } else if bytes >= 2 {
+            both_ends::<u16>(source, target, bytes);
+        } else if bytes == 1 {
+            target.write(source.read());
         }
     }
 }

@@ -46,6 +46,17 @@ impl SpinPolicy {
         }
     }
 
+    /// A policy that knows the speed of the time stamp counter and the number of CPUs from elsewhere, and never asks.
+    #[must_use]
+    pub fn calibrated(ticks_per_us: u32, allowed_cpus: u32) -> Self {
+        let policy = Self::new();
+        policy.ticks_per_us.store(ticks_per_us, Ordering::Relaxed);
+        policy.allowed_cpus.store(allowed_cpus, Ordering::Relaxed);
+        // Asked "in the future": the answer never grows old.
+        policy.cpus_asked_at.store(u64::MAX, Ordering::Relaxed);
+        policy
+    }
+
     /// At start-up: takes the user's choice (`AXIO_SPIN_US`: none adapts, 0 never spins, n spins n µs whatever the
     /// history says, but never on the far side's CPU) and the first sample of both clocks.
     pub fn configure(&self, spin_us: Option<u32>) {
@@ -152,16 +163,6 @@ impl SpinPolicy {
                     .is_ok()
         })
     }
-
-    #[cfg(test)]
-    pub(super) fn for_test(ticks_per_us: u32, cpus: u32) -> Self {
-        let policy = Self::new();
-        policy.ticks_per_us.store(ticks_per_us, Ordering::Relaxed);
-        policy.allowed_cpus.store(cpus, Ordering::Relaxed);
-        // Asked "in the future": the answer never grows old.
-        policy.cpus_asked_at.store(u64::MAX, Ordering::Relaxed);
-        policy
-    }
 }
 
 impl Default for SpinPolicy {
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn leases_bound_the_spinners_and_run_out_by_themselves() {
-        let policy = SpinPolicy::for_test(1000, 4);
+        let policy = SpinPolicy::calibrated(1000, 4);
         let first = policy.lease(500, 100).expect("first place");
         assert!(policy.lease(600, 100).is_some());
         assert!(!policy.has_room_for_spinner(100));

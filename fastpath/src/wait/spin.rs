@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_spin_ends_at_its_time_and_gives_its_place_back() {
-        let policy = SpinPolicy::for_test(1, 2);
+        let policy = SpinPolicy::calibrated(1, 2);
         let until = time_stamp() + 1_000_000_000;
         let mut spin = SpinGuard::enter(&policy, until).expect("a place");
         // With one tick a microsecond every pause is an interruption, or the end of the time.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn spaced_looks_are_spaced() {
-        let policy = SpinPolicy::for_test(1 << 20, 2);
+        let policy = SpinPolicy::calibrated(1 << 20, 2);
         let started = time_stamp();
         let spacing = 1 << 20;
         let mut spin = SpinGuard::enter(&policy, started + 10 * spacing).expect("a place");

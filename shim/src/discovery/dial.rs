@@ -14,9 +14,10 @@ use kmod_interface::reason::Reason;
 use rustix::fd::BorrowedFd;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
-/// A probe that took longer was made dear by somebody (TRUST.md row 14: floods of names in one bucket).
+/// A probe that cost more was made dear by somebody (TRUST.md row 14: floods of names in one bucket).
 const SLOW_PROBE_NS: u64 = 50_000;
-/// So many slow probes in a row stop probing for a time.
+/// So many slow probes in a row, after one that only took long, stop probing for a time. On a busy machine a thread is often put aside for longer than
+/// that, so after the first one CPU time is counted, which costs a system call more.
 const SLOW_PROBES: u32 = 3;
 /// First silence; doubles.
 const SILENCE_MS: u64 = 10_000;
@@ -24,6 +25,11 @@ const LONGEST_SILENCE_MS: u64 = 3_600_000;
 
 static KEPT: Kept = Kept::empty();
 static TEMPER: Temper = Temper::new();
+
+enum Start {
+    Wall(u64),
+    Cpu(u64),
+}
 
 /// How dear probes were lately.
 struct Temper {
@@ -43,12 +49,27 @@ impl Temper {
     fn is_silent(&self, now_ms: u64) -> bool {
         now_ms < self.silent_until_ms.load(Ordering::Relaxed)
     }
+    /// Time before a probe, by the clock that its cost is to be counted with.
+    fn start(&self) -> Start {
+        if self.slow.load(Ordering::Relaxed) == 0 {
+            Start::Wall(clock::now_ns())
+        } else {
+            Start::Cpu(clock::thread_cpu_ns())
+        }
+    }
+    fn end(&self, start: Start) {
+        let duration_ns = match start {
+            Start::Wall(start_ns) => clock::now_ns().saturating_sub(start_ns),
+            Start::Cpu(start_ns) => clock::thread_cpu_ns().saturating_sub(start_ns),
+        };
+        self.note(duration_ns, clock::now_ms());
+    }
     fn note(&self, duration_ns: u64, now_ms: u64) {
         if duration_ns <= SLOW_PROBE_NS {
             self.slow.store(0, Ordering::Relaxed);
             return;
         }
-        if self.slow.fetch_add(1, Ordering::Relaxed) + 1 >= SLOW_PROBES {
+        if self.slow.fetch_add(1, Ordering::Relaxed) + 1 > SLOW_PROBES {
             self.slow.store(0, Ordering::Relaxed);
             let silence_ms = self.next_silence_ms.load(Ordering::Relaxed);
             let next_ms = (silence_ms * 2).min(LONGEST_SILENCE_MS);
@@ -92,15 +113,16 @@ pub fn probe(tcp: BorrowedFd<'_>, pair: &AddressPair) -> Result<Option<Dialled>,
         return Ok(None);
     }
     let mut dialer = KEPT.take();
-    if dialer.get().is_none() {
-        dialer = open()?;
-    }
-    let Some(socket) = dialer.get() else {
-        return Err(Reason::Internal);
+    let socket = match dialer.get() {
+        Some(socket) => socket,
+        None => {
+            dialer = open()?;
+            dialer.get().ok_or(Reason::Internal)?
+        }
     };
-    let start = clock::now_ns();
+    let start = TEMPER.start();
     let dialled = name::dial(socket, &name::address(pair, End::Connecting));
-    TEMPER.note(clock::now_ns().saturating_sub(start), clock::now_ms());
+    TEMPER.end(start);
     match dialled {
         Ok(()) => {}
         Err(libc::ECONNREFUSED) => {
@@ -164,12 +186,14 @@ mod tests {
         let temper = Temper::new();
         for round in 0..3 {
             let now_ms = 1_000_000 * (round + 1);
-            for _ in 0..2 {
+            assert!(matches!(temper.start(), Start::Wall(_)));
+            for _ in 0..3 {
                 temper.note(60_000, now_ms);
+                assert!(matches!(temper.start(), Start::Cpu(_)));
             }
             temper.note(10_000, now_ms);
             assert!(!temper.is_silent(now_ms), "not in a row");
-            for _ in 0..3 {
+            for _ in 0..4 {
                 temper.note(60_000, now_ms);
             }
             let silence = SILENCE_MS << round;

@@ -36,11 +36,13 @@ pub fn shown(tcp: BorrowedFd<'_>) -> Result<u32, i32> {
     Ok(value)
 }
 
-/// Makes a socket of ours show a value.
-pub fn show(tcp: BorrowedFd<'_>, value: u32) -> Result<(), i32> {
+/// Makes a socket of ours that shows `from` show `to`.
+pub fn change(tcp: BorrowedFd<'_>, from: u32, to: u32) -> Result<(), i32> {
     for (bit, (option, _)) in OPTIONS.iter().enumerate() {
-        let set = (value >> bit & 1) as i32;
-        set_socket_option(tcp.as_raw_fd(), libc::IPPROTO_IP, *option, set)?;
+        if (from ^ to) >> bit & 1 != 0 {
+            let set = (to >> bit & 1) as i32;
+            set_socket_option(tcp.as_raw_fd(), libc::IPPROTO_IP, *option, set)?;
+        }
     }
     Ok(())
 }

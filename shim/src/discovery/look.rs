@@ -60,11 +60,12 @@ pub fn users_differ(one: u32, other: u32) -> bool {
 /// The reason why there is nothing to see: not local, translated, ended, or no such kernel feature.
 pub fn far_end(tcp: BorrowedFd<'_>, pair: &AddressPair, own: End) -> Result<FarEnd, Reason> {
     let mut netlink = KEPT.take();
-    if netlink.get().is_none() {
-        netlink = open()?;
-    }
-    let Some(socket) = netlink.get() else {
-        return Err(Reason::Internal);
+    let socket = match netlink.get() {
+        Some(socket) => socket,
+        None => {
+            netlink = open()?;
+            netlink.get().ok_or(Reason::Internal)?
+        }
     };
     let mut found = ask(socket, pair, own, 0);
     if matches!(found, Err(Refusal::Errno(libc::ENOENT))) {

@@ -43,8 +43,8 @@ impl Patience {
 pub struct Knocker {
     number: RawFd,
     cookie: u64,
-    /// The value shown before, while we show another.
-    before: Option<u32>,
+    /// The value shown before, and ours, while we knock.
+    knocking: Option<(u32, u32)>,
 }
 
 impl Knocker {
@@ -56,29 +56,30 @@ impl Knocker {
         Ok(Knocker {
             number,
             cookie,
-            before: None,
+            knocking: None,
         })
     }
     /// The socket's cookie.
     pub fn cookie(&self) -> u64 {
         self.cookie
     }
-    /// Shows a value, remembering what was there.
+    /// Shows a value, remembering what was there. Options that could not be set are put back by [`Self::restore`] all
+    /// the same.
     pub fn show(&mut self, tcp: BorrowedFd<'_>, value: u32) -> Result<(), Reason> {
-        if self.before.is_none() {
-            self.before = Some(knock::shown(tcp).map_err(super::failure::of_errno)?);
-        }
-        knock::show(tcp, value).map_err(super::failure::of_errno)
+        let before = knock::shown(tcp).map_err(super::failure::of_errno)?;
+        let first = self.knocking.map_or(before, |(first, _)| first);
+        self.knocking = Some((first, value));
+        knock::change(tcp, before, value).map_err(super::failure::of_errno)
     }
     /// Puts the options back. Before the name is let go.
     pub fn restore(&mut self, tcp: BorrowedFd<'_>) {
-        if let Some(before) = self.before.take() {
-            let _ = knock::show(tcp, before);
+        if let Some((before, now)) = self.knocking.take() {
+            let _ = knock::change(tcp, now, before);
         }
     }
     /// The same when no call brings the socket: only if its number still means it.
     pub fn restore_unasked(&mut self) {
-        if self.before.is_none() {
+        if self.knocking.is_none() {
             return;
         }
         let cookie: Result<u64, i32> = socket_option(self.number, libc::SOL_SOCKET, SO_COOKIE);
@@ -90,6 +91,6 @@ impl Knocker {
             // SAFETY: open, and the socket of this negotiation.
             self.restore(unsafe { BorrowedFd::borrow_raw(self.number) });
         }
-        self.before = None;
+        self.knocking = None;
     }
 }

@@ -91,7 +91,8 @@ fn every_knock_value_is_seen_at_the_far_end_of_every_kind_of_socket() {
     for bind in ["127.0.0.1:0", "[::1]:0"] {
         let connection = connection(&TcpListener::bind(bind).unwrap());
         for value in 0..32 {
-            super::knock::show(fd(&connection.c), value).unwrap();
+            let shown = connection.shown().0;
+            super::knock::change(fd(&connection.c), shown, value).unwrap();
             assert_eq!(connection.shown().0, value);
             let seen = look::far_end(fd(&connection.s), &connection.pair, End::Accepting);
             assert_eq!(seen.unwrap().shown, value);

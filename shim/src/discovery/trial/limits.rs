@@ -1,3 +1,284 @@
-pub fn play(_: &[&str]) -> Option<String> {
-    None
+//! Limits and sandboxes: the connection stays on the kernel path with a reason, the program lives.
+
+use super::role::play_alone;
+use super::{Connection, Outcome, connection, failure, fd, leave, listener, outcome};
+use crate::discovery::{Acceptor, Chance, Connector, Progress, confine};
+use kmod_interface::reason::Reason;
+use std::os::fd::AsRawFd;
+
+fn name_of<T>(result: Result<T, Reason>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(reason) => reason.name(),
+    }
+}
+
+fn limit(resource: u32, value: u64) -> u64 {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: limits of a role's own process.
+    unsafe {
+        assert_eq!(libc::getrlimit(resource as _, &mut limits), 0);
+        let before = limits.rlim_cur;
+        limits.rlim_cur = value.min(limits.rlim_max);
+        assert_eq!(libc::setrlimit(resource as _, &limits), 0);
+        before
+    }
+}
+
+/// Lets the kernel answer a system call with an errno from now on; with `first`, only for that first argument.
+fn forbid(call: libc::c_long, first: Option<i32>, errno: i32) {
+    let filter = |code: u16, jump_true: u8, jump_false: u8, value: u32| libc::sock_filter {
+        code,
+        jt: jump_true,
+        jf: jump_false,
+        k: value,
+    };
+    const LOAD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const ALLOW: u32 = 0x7fff_0000;
+    const ERRNO: u32 = 0x0005_0000;
+    let mut program = [
+        filter(LOAD, 0, 0, 0),
+        filter(EQUAL, 0, 3, call as u32),
+        filter(LOAD, 0, 0, 16),
+        match first {
+            Some(value) => filter(EQUAL, 0, 1, value as u32),
+            None => filter(LOAD, 0, 0, 16),
+        },
+        filter(RETURN, 0, 0, ERRNO | errno as u32),
+        filter(RETURN, 0, 0, ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: confines a role's own thread.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program), 0);
+    }
+}
+
+/// Both ends of a connection, with a box open and waiting.
+fn waiting() -> (Connection, Connector) {
+    let connection = connection(&listener());
+    let c = connection.open(Chance::First).unwrap();
+    (connection, c)
+}
+
+/// The roles of this file.
+pub fn play(words: &[&str]) -> Option<String> {
+    Some(match words {
+        ["no_descriptors"] => no_descriptors(),
+        ["descriptors_run_out"] => descriptors_run_out(),
+        ["small_files"] => {
+            let (connection, _c) = waiting();
+            limit(libc::RLIMIT_FSIZE, 65536);
+            name_of(connection.probe()).to_owned()
+        }
+        ["no_address_space"] => {
+            let (connection, _c) = waiting();
+            let before = limit(libc::RLIMIT_AS, 4096);
+            let result = connection.probe();
+            limit(libc::RLIMIT_AS, before);
+            name_of(result).to_owned()
+        }
+        ["no_address_space_for_c"] => {
+            let (connection, mut c) = waiting();
+            let mut s = connection.probe().unwrap().unwrap();
+            assert!(matches!(c.advance(fd(&connection.c)), Progress::Pending));
+            assert!(matches!(s.advance(fd(&connection.s)), Progress::Pending));
+            let before = limit(libc::RLIMIT_AS, 4096);
+            let progress = c.advance(fd(&connection.c));
+            limit(libc::RLIMIT_AS, before);
+            failure(progress).name().to_owned()
+        }
+        ["no_unix_sockets"] => {
+            let connection = connection(&listener());
+            forbid(libc::SYS_socket, Some(libc::AF_UNIX), libc::EAFNOSUPPORT);
+            let c = name_of(connection.open(Chance::First));
+            format!("{c} {}", name_of(connection.probe()))
+        }
+        ["no_netlink"] => {
+            let (connection, _c) = {
+                let connection = connection(&listener());
+                (connection, ())
+            };
+            forbid(libc::SYS_socket, Some(libc::AF_NETLINK), libc::EPERM);
+            name_of(connection.open(Chance::First)).to_owned()
+        }
+        ["no_memfd"] => {
+            let (connection, _c) = waiting();
+            forbid(libc::SYS_memfd_create, None, libc::EPERM);
+            name_of(connection.probe()).to_owned()
+        }
+        ["no_statx"] => {
+            let connection = connection(&listener());
+            forbid(libc::SYS_statx, None, libc::EPERM);
+            name_of(connection.open(Chance::First)).to_owned()
+        }
+        ["confined"] => confined_in_the_middle(),
+        _ => return None,
+    })
+}
+
+/// No descriptor is free at all.
+fn no_descriptors() -> String {
+    let one = connection(&listener());
+    let (two, _c) = waiting();
+    let highest = [&one, &two]
+        .iter()
+        .flat_map(|connection| [connection.c.as_raw_fd(), connection.s.as_raw_fd()])
+        .max()
+        .unwrap();
+    // Everything below the limit is taken; what discovery keeps lies above it.
+    let mut fillers = Vec::new();
+    let before = limit(libc::RLIMIT_NOFILE, highest as u64 + 2);
+    while let Ok(filler) = std::fs::File::open("/dev/null") {
+        fillers.push(filler);
+    }
+    let c = name_of(one.open(Chance::First));
+    let s = name_of(two.probe());
+    limit(libc::RLIMIT_NOFILE, before);
+    format!("{c} {s}")
+}
+
+/// Descriptors run out at every step of a handshake; what follows is a reason, or success.
+fn descriptors_run_out() -> String {
+    let mut reasons = std::collections::BTreeSet::new();
+    let listener = listener();
+    for free in 0..6 {
+        let connection = connection(&listener);
+        let highest = connection.c.as_raw_fd().max(connection.s.as_raw_fd());
+        let mut fillers = Vec::new();
+        let before = limit(libc::RLIMIT_NOFILE, highest as u64 + 3 + free);
+        while let Ok(filler) = std::fs::File::open("/dev/null") {
+            fillers.push(filler);
+        }
+        for _ in 0..free {
+            fillers.pop();
+        }
+        let shown = connection.shown();
+        match connection.open(Chance::First) {
+            Err(reason) => drop(reasons.insert(reason.name())),
+            Ok(c) => match connection.probe() {
+                Err(reason) => {
+                    reasons.insert(reason.name());
+                    c.abandon(fd(&connection.c));
+                }
+                Ok(None) => panic!("no box"),
+                Ok(Some(s)) => run_to_the_end(&connection, c, s, &mut reasons),
+            },
+        }
+        assert_eq!(connection.shown(), shown);
+        limit(libc::RLIMIT_NOFILE, before);
+    }
+    reasons.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn run_to_the_end(
+    connection: &Connection,
+    mut c: Connector,
+    mut s: Acceptor,
+    reasons: &mut std::collections::BTreeSet<&'static str>,
+) {
+    let (mut c_end, mut s_end) = (None, None);
+    for _ in 0..70 {
+        if c_end.is_none() {
+            c_end = outcome(c.advance(fd(&connection.c)));
+        }
+        if s_end.is_none() {
+            s_end = outcome(s.advance(fd(&connection.s)));
+        }
+    }
+    match (c_end.expect("an end"), s_end.expect("an end")) {
+        (Outcome::Bound(c), Outcome::Bound(s)) => {
+            reasons.insert("bound");
+            leave((c, s));
+        }
+        (Outcome::Failed(c), Outcome::Failed(s)) => {
+            reasons.insert(c.name());
+            reasons.insert(s.name());
+        }
+        other => panic!("half bound: {other:?}"),
+    }
+}
+
+fn confined_in_the_middle() -> String {
+    let (one, mut c) = waiting();
+    let mut s = one.probe().unwrap().unwrap();
+    let two = connection(&listener());
+    confine();
+    let c = failure(c.advance(fd(&one.c))).name();
+    let s = failure(s.advance(fd(&one.s))).name();
+    format!(
+        "{c} {s} {} {}",
+        name_of(two.open(Chance::First)),
+        name_of(two.probe())
+    )
+}
+
+#[test]
+fn without_descriptors_there_is_a_reason() {
+    assert_eq!(
+        play_alone(&["no_descriptors"]),
+        ["out_of_descriptors", "out_of_descriptors"]
+    );
+}
+
+#[test]
+fn descriptors_that_run_out_in_the_middle_end_in_a_reason_on_both_sides() {
+    let reasons = play_alone(&["descriptors_run_out"]);
+    assert!(
+        reasons.contains(&"out_of_descriptors".to_owned()),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons.len() > 1,
+        "every step was refused alike: {reasons:?}"
+    );
+}
+
+#[test]
+fn a_small_file_size_limit_is_a_reason_and_no_signal() {
+    assert_eq!(play_alone(&["small_files"]), ["forbidden"]);
+}
+
+#[test]
+fn without_address_space_there_is_a_reason() {
+    assert_eq!(play_alone(&["no_address_space"]), ["out_of_memory"]);
+    assert_eq!(play_alone(&["no_address_space_for_c"]), ["out_of_memory"]);
+}
+
+#[test]
+fn sandboxes_that_forbid_a_call_are_named() {
+    assert_eq!(play_alone(&["no_unix_sockets"]), ["forbidden", "forbidden"]);
+    assert_eq!(play_alone(&["no_netlink"]), ["forbidden"]);
+    assert_eq!(play_alone(&["no_memfd"]), ["forbidden"]);
+    assert_eq!(play_alone(&["no_statx"]), ["unsupported"]);
+}
+
+#[test]
+fn a_process_that_confines_itself_stops_discovery() {
+    assert_eq!(play_alone(&["confined"]), ["confined"; 4]);
+}
+
+#[test]
+fn a_second_is_enough_and_idle_connections_lose_their_boxes() {
+    let (slow, mut c) = waiting();
+    let (idle, mut forgotten) = waiting();
+    let shown = idle.shown();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(failure(c.advance(fd(&slow.c))), Reason::PeerHasNoAxio);
+    // Somebody else's attempt clears away what nobody asks after any more.
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let (other, c) = waiting();
+    assert!(idle.probe().unwrap().is_none(), "the box is gone");
+    assert_eq!(failure(forgotten.advance(fd(&idle.c))), Reason::TimedOut);
+    assert_eq!(idle.shown(), shown);
+    c.abandon(fd(&other.c));
 }

@@ -149,6 +149,11 @@ impl Channel {
     pub fn far_side(&self) -> Option<FarSide> {
         self.parts.get().map(|parts| parts.far_side)
     }
+    /// Size class of both regions.
+    #[must_use]
+    pub fn class(&self) -> u32 {
+        self.parts.get().map_or(0, |parts| parts.own.class())
+    }
     /// Sizes of both regions.
     #[must_use]
     pub fn layout(&self) -> RegionLayout {

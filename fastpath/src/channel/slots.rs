@@ -75,15 +75,31 @@ impl Channel {
         }
         let generation = generation.max(1);
         truth.generation.store(generation, Ordering::Relaxed);
+        self.count_in_use(1);
         Some(generation)
     }
 
     /// S, home: takes back a slot that was handed out but never bound: C was not told, or was told that it is refused.
     pub fn cancel_slot(&self, slot: u32, generation: u32) {
-        if let Some(truth) = self.slot_truth(slot, generation) {
-            let _ = truth
-                .phase
-                .compare_exchange(BOUND, FREE, Ordering::Release, Ordering::Relaxed);
+        let Some(truth) = self.slot_truth(slot, generation) else {
+            return;
+        };
+        let cancelled = truth
+            .phase
+            .compare_exchange(BOUND, FREE, Ordering::Release, Ordering::Relaxed)
+            .is_ok();
+        if cancelled {
+            self.count_in_use(-1);
+        }
+    }
+
+    fn count_in_use(&self, change: i32) {
+        if let Some(parts) = self.parts.get() {
+            parts
+                .truth
+                .block()
+                .in_use
+                .fetch_add(change as u32, Ordering::Relaxed);
         }
     }
 
@@ -123,6 +139,7 @@ impl Channel {
                 if taken {
                     return false;
                 }
+                self.count_in_use(1);
                 truth.generation.store(generation, Ordering::Relaxed);
             }
         }
@@ -209,37 +226,22 @@ impl Channel {
         // Release, partner: the far side's acquire of the generation, in its sweep (C) or allocation (S): zeroed first.
         own.generation().store(next, Ordering::Release);
         truth.phase.store(FREE, Ordering::Release);
+        self.count_in_use(-1);
         parts.truth.block().left.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// C: false when every slot is held here, so that asking for one is in vain. S: the same, before a sweep.
+    /// C: false when every slot is held here, so that asking for one is in vain. S: the same.
     #[must_use]
     pub fn may_have_free_slot(&self) -> bool {
-        let Some(parts) = self.parts.get() else {
-            return false;
-        };
         self.slot_sweep();
-        (0..parts.own.layout().slots).any(|slot| {
-            parts
-                .truth
-                .slot(slot)
-                .is_some_and(|truth| truth.phase.load(Ordering::Relaxed) == FREE)
-        })
+        self.slots_in_use() < self.layout().slots
     }
 
-    /// Number of slots that are bound or on their way out, for the statistics.
+    /// Number of slots that are bound or on their way out.
     #[must_use]
     pub fn slots_in_use(&self) -> u32 {
-        let Some(parts) = self.parts.get() else {
-            return 0;
-        };
-        (0..parts.own.layout().slots)
-            .filter(|&slot| {
-                parts
-                    .truth
-                    .slot(slot)
-                    .is_some_and(|truth| truth.phase.load(Ordering::Relaxed) != FREE)
-            })
-            .count() as u32
+        self.parts.get().map_or(0, |parts| {
+            parts.truth.block().in_use.load(Ordering::Relaxed)
+        })
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Block {
     pub pool: PoolTruth,
     /// Slots this side has left and that are not swept yet.
     pub left: AtomicU32,
+    /// Slots that are not free.
+    pub in_use: AtomicU32,
     slots: [SlotTruth; 0],
 }
 

@@ -17,7 +17,7 @@ use fastpath::channel::claims::{Acknowledgement, ClaimTicket, FoundClaim};
 use fastpath::channel::{Channel, FarSide, Role, table};
 use fastpath::memory::region::{self, FarRegion, OwnRegion};
 use fastpath::sync::Ordering;
-use kmod_interface::channel_layout::{CLASSES, header};
+use kmod_interface::channel_layout::{CLASSES, RegionLayout, header};
 use kmod_interface::handshake::{AddressPair, End, Offer};
 use kmod_interface::limits::{CHANNELS_PER_PROCESS, FEATURES, HANDSHAKES_PER_PROCESS, KNOCK_BITS};
 use kmod_interface::reason::Reason;
@@ -25,6 +25,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 
 /// Negotiations of the accepting side at one time: handshakes, and claims that were answered.
 const NEGOTIATIONS_MAX: usize = 256;
+/// Claims of one connection that are looked at: as many as C writes.
+const CLAIMS_FOUND: usize = 8;
 /// The one slot that is bound by a handshake.
 const FIRST_SLOT: (u32, u32) = (0, 1);
 
@@ -33,7 +35,7 @@ const FIRST_SLOT: (u32, u32) = (0, 1);
 pub struct Wanted {
     /// Size class that the connection calls for, were it the first.
     pub class: u32,
-    /// Largest class to be made.
+    /// Largest class to be made; a far process that has as many slots as this class gets no more.
     pub class_max: u32,
     /// Whether to dial a box when no claim is found: at the chances of TRUST.md only.
     pub may_dial: bool,
@@ -115,26 +117,15 @@ impl Acceptor {
         wanted: Wanted,
     ) -> Result<Option<Acceptor>, Reason> {
         confined()?;
-        if let Some((channel, claim)) = find_claim(pair) {
-            return answer(tcp, pair, channel, claim).map(Some);
+        let found = Found::search(pair);
+        if found.is_empty() {
+            return if wanted.may_dial {
+                dial(tcp, pair, wanted)
+            } else {
+                Ok(None)
+            };
         }
-        if !wanted.may_dial {
-            return Ok(None);
-        }
-        if NEGOTIATIONS.count(|tag| tag != 0) >= HANDSHAKES_PER_PROCESS as usize {
-            reap();
-            if NEGOTIATIONS.count(|tag| tag != 0) >= HANDSHAKES_PER_PROCESS as usize {
-                return Err(Reason::TooManySockets);
-            }
-        }
-        let Some(mut dialled) = dial::probe(tcp, pair)? else {
-            return Ok(None);
-        };
-        let begun = begin(tcp, pair, &dialled, wanted);
-        if begun.is_err() {
-            dialled.dialer.close();
-        }
-        begun.map(Some)
+        found.answer(tcp, pair, wanted).map(Some)
     }
 
     /// One step, as [`super::Connector::advance`].
@@ -179,36 +170,99 @@ impl Acceptor {
     }
 }
 
-/// A claim of this pair, in a channel that is retained for it.
-fn find_claim(pair: &AddressPair) -> Option<(&'static Channel, FoundClaim)> {
-    table::claimable(Role::Accepting, pair.accept_address, pair.accept_port).find_map(|channel| {
-        let claim = channel.claim_find(pair)?;
-        if !channel.retain() {
-            return None;
-        }
-        if !channel.claim_take(claim.ticket) {
-            channel.release();
-            return None;
-        }
-        Some((channel, claim))
-    })
+/// Claims of one connection, each taken, in channels that are retained for it. All lead to the same far process.
+struct Found {
+    claims: [Option<(&'static Channel, FoundClaim)>; CLAIMS_FOUND],
 }
 
-fn answer(
+impl Found {
+    fn search(pair: &AddressPair) -> Found {
+        let mut found = table::claimable(Role::Accepting, pair.accept_address, pair.accept_port)
+            .filter_map(|channel| {
+                let claim = channel.claim_find(pair)?;
+                if !channel.retain() {
+                    return None;
+                }
+                if !channel.claim_take(claim.ticket) {
+                    channel.release();
+                    return None;
+                }
+                Some((channel, claim))
+            });
+        Found {
+            claims: core::array::from_fn(|_| found.next()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.claims.iter().all(Option::is_none)
+    }
+
+    /// Answers the first claim for which there is a slot. When there is none C has a box, too (a summons), and gets a
+    /// larger channel, if it may have one.
+    fn answer(
+        self,
+        tcp: BorrowedFd<'_>,
+        pair: &AddressPair,
+        wanted: Wanted,
+    ) -> Result<Acceptor, Reason> {
+        let mut result = Err(Reason::TooManySockets);
+        let (mut slots, mut class) = (0, wanted.class);
+        let mut answered = None;
+        for (channel, claim) in self.claims.iter().flatten() {
+            result = try_answer(tcp, pair, channel, *claim);
+            match result {
+                Ok(_) => answered = Some(channel.index()),
+                Err(Reason::TooManySockets) => {
+                    slots += channel.layout().slots;
+                    class = class.max(channel.class() + 1);
+                    continue;
+                }
+                Err(Reason::ProofFailed) => channel.claim_failed(),
+                Err(_) => {}
+            }
+            break;
+        }
+        let is_full = result.is_err() && slots > 0;
+        if is_full && slots < slots_max(wanted) {
+            let larger = Wanted { class, ..wanted };
+            result = dial(tcp, pair, larger).and_then(|begun| begun.ok_or(Reason::TooManySockets));
+        }
+        for (channel, claim) in self.claims.iter().flatten() {
+            if answered == Some(channel.index()) {
+                continue; // the negotiation has it
+            }
+            // A claim that comes to nothing in favour of another, or of the box, C withdraws itself.
+            if result.is_err() {
+                channel.claim_refuse(claim.ticket);
+            }
+            channel.release();
+        }
+        result
+    }
+}
+
+/// Dials the box once.
+fn dial(
     tcp: BorrowedFd<'_>,
     pair: &AddressPair,
-    channel: &'static Channel,
-    claim: FoundClaim,
-) -> Result<Acceptor, Reason> {
-    let begun = try_answer(tcp, pair, channel, claim);
-    if let Err(reason) = begun {
-        if reason == Reason::ProofFailed {
-            channel.claim_failed();
+    wanted: Wanted,
+) -> Result<Option<Acceptor>, Reason> {
+    let is_full = || NEGOTIATIONS.count(|tag| tag != 0) >= HANDSHAKES_PER_PROCESS as usize;
+    if is_full() {
+        reap();
+        if is_full() {
+            return Err(Reason::TooManySockets);
         }
-        channel.claim_refuse(claim.ticket);
-        channel.release();
     }
-    begun
+    let Some(mut dialled) = dial::probe(tcp, pair)? else {
+        return Ok(None);
+    };
+    let begun = begin(tcp, pair, &dialled, wanted);
+    if begun.is_err() {
+        dialled.dialer.close();
+    }
+    begun.map(Some)
 }
 
 fn try_answer(
@@ -275,7 +329,7 @@ fn begin(
     if table::live_count() as usize >= CHANNELS_PER_PROCESS {
         return Err(Reason::TooManySockets);
     }
-    let class = choose_class(&far, far_process, wanted);
+    let class = choose_class(far.user, far_process, wanted)?;
     let (class, memory) = match make_memory(far.user, class) {
         // A smaller one is better than none.
         Err(Reason::OutOfMemory) if class > 0 => (0, make_memory(far.user, 0)?),
@@ -313,19 +367,43 @@ fn begin(
     })
 }
 
-/// One class up for each channel with the same far process that has no slot left.
-fn choose_class(far: &FarEnd, far_process: u32, wanted: Wanted) -> u32 {
-    let full = table::live()
-        .filter(|channel| {
-            let same = channel
-                .far_side()
-                .is_some_and(|side| side.user == far.user && side.process == far_process);
-            same && channel.role() == Role::Accepting && !channel.may_have_free_slot()
+/// Slots one far process may have here.
+fn slots_max(wanted: Wanted) -> u32 {
+    let class_max = wanted.class_max.min(CLASSES.len() as u32 - 1);
+    RegionLayout::of_class(class_max).map_or(0, |layout| layout.slots)
+}
+
+/// The class that is wanted, or one up for each channel with the same far process that has no slot left. A process that
+/// lies in a pid namespace we cannot see into is nobody in particular: what it has here only its claims can say.
+///
+/// # Errors
+/// [`Reason::TooManySockets`]: that process has as many slots here as it may have.
+fn choose_class(user: u32, process: u32, wanted: Wanted) -> Result<u32, Reason> {
+    // Handshakes under way count, too: a burst must not get past the limit.
+    let mut slots: u32 = (0_u32..)
+        .zip(CLASSES)
+        .map(|(class, layout)| {
+            let tag = handshake_tag(user, class);
+            NEGOTIATIONS.count(|other| other == tag) as u32 * layout.slots
         })
-        .count() as u32;
-    full.max(wanted.class)
+        .sum();
+    let mut full = 0;
+    for channel in table::live() {
+        let same = channel
+            .far_side()
+            .is_some_and(|side| process != 0 && side.user == user && side.process == process);
+        if same && channel.role() == Role::Accepting {
+            slots += channel.layout().slots;
+            full += u32::from(!channel.may_have_free_slot());
+        }
+    }
+    if slots >= slots_max(wanted) {
+        return Err(Reason::TooManySockets);
+    }
+    Ok(full
+        .max(wanted.class)
         .min(wanted.class_max)
-        .min(CLASSES.len() as u32 - 1)
+        .min(CLASSES.len() as u32 - 1))
 }
 
 struct Memory {

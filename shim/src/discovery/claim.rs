@@ -2,6 +2,9 @@
 //!
 //! The same claim goes into up to eight channels to the same accepting address: which of their far processes holds the
 //! other end, only that process knows. The first answer whose knock is seen wins; the others are withdrawn.
+//!
+//! Where every slot is taken the claim is a *summons*: C has opened a box, too, and S, which finds the claim at its next
+//! receive, dials at once and makes a larger channel, or refuses when it is not to have more slots.
 
 use super::look::{self, FarEnd};
 use super::patience::Knocker;
@@ -32,6 +35,7 @@ pub struct Claims {
     far_cookie: u64,
     /// What S is asked to show.
     asked: u32,
+    is_summons: bool,
     /// The claim whose knock was seen and answered, with slot and generation.
     acknowledged: Option<(Open, u32, u32)>,
 }
@@ -56,14 +60,17 @@ impl Claims {
         open: [None; CHANNELS_PER_CLAIM],
         far_cookie: 0,
         asked: 0,
+        is_summons: false,
         acknowledged: None,
     };
 
-    /// Writes claims for a connection into every channel that may lead to its far end.
-    pub fn begin(pair: &AddressPair, own_cookie: u64, far: &FarEnd) -> Claims {
+    /// Writes claims for a connection into every channel that may lead to its far end: those with free slots, or, as
+    /// a summons, those without.
+    pub fn begin(pair: &AddressPair, own_cookie: u64, far: &FarEnd, is_summons: bool) -> Claims {
         let mut claims = Claims {
             far_cookie: far.cookie,
             asked: knock::other_than(far.shown),
+            is_summons,
             ..Self::NONE
         };
         let mut candidates =
@@ -72,7 +79,7 @@ impl Claims {
                     // After a change of user its new connections get channels of their own.
                     channel.far_side().is_some_and(|side| side.user == far.user)
                         && channel.takes_claims()
-                        && channel.may_have_free_slot()
+                        && channel.may_have_free_slot() != is_summons
                         && channel.retain()
                 },
             );
@@ -86,6 +93,11 @@ impl Claims {
             }
         }
         claims
+    }
+
+    /// True when they only call S to the box.
+    pub fn is_summons(&self) -> bool {
+        self.is_summons
     }
 
     /// True while a claim is open or acknowledged.

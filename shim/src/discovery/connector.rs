@@ -30,7 +30,7 @@ const REAP_EVERY_MS: u64 = 500;
 /// Which of its chances a connection has now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chance {
-    /// Any send after a receive: claims in channels that exist, which is cheap, and no box.
+    /// Any send after a receive: claims in channels that exist, which is cheap; a box only where these are full.
     Between,
     /// The first chance of TRUST.md: claims, or a box when there is nowhere to claim.
     First,
@@ -96,33 +96,40 @@ impl Connector {
     ) -> Result<Connector, Reason> {
         confined()?;
         reap();
-        let has_channels =
-            table::claimable(Role::Connecting, pair.accept_address, pair.accept_port)
-                .next()
-                .is_some();
-        if chance == Chance::Between && !has_channels {
+        let (mut has_slots, mut has_channels) = (false, false);
+        for channel in table::claimable(Role::Connecting, pair.accept_address, pair.accept_port) {
+            if channel.takes_claims() {
+                has_channels = true;
+                has_slots |= channel.may_have_free_slot();
+            }
+        }
+        let tag = box_tag(pair);
+        let may_box = NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
+        let may_summon = has_channels && !has_slots && may_box;
+        if chance == Chance::Between && !has_slots && !may_summon {
             return Err(Reason::Negotiating);
         }
         let far = look::far_end(tcp, pair, End::Connecting)?;
         let knocker = Knocker::new(tcp)?;
-        let mut claims = if has_channels {
-            Claims::begin(pair, knocker.cookie(), &far)
+        let mut claims = if has_slots || may_summon {
+            Claims::begin(pair, knocker.cookie(), &far, may_summon)
         } else {
             Claims::NONE
         };
         let wants_box = match chance {
-            Chance::Between => false,
-            Chance::First => !claims.is_any(),
+            Chance::Between => claims.is_summons(),
+            Chance::First => claims.is_summons() || !claims.is_any(),
             Chance::Later => true,
         };
-        let tag = box_tag(pair);
-        let others = NEGOTIATIONS.count(|other| other == tag);
         let mut mailbox = Mailbox::NONE;
-        if wants_box && others < BOXES_PER_ADDRESS {
+        if wants_box && may_box {
             match Mailbox::open(pair) {
                 Ok(open) => mailbox = open,
-                Err(_) if claims.is_any() => {}
-                Err(reason) => return Err(reason),
+                Err(_) if claims.is_any() && !claims.is_summons() => {}
+                Err(reason) => {
+                    claims.abandon();
+                    return Err(reason);
+                }
             }
         }
         if !mailbox.is_open() && !claims.is_any() {
@@ -207,7 +214,13 @@ impl Negotiation {
                     self.mailbox.close();
                     return in_time.then_some(Progress::Pending).ok_or(Reason::TimedOut);
                 }
-                Standing::Failed(reason) if !self.mailbox.is_open() => return Err(reason),
+                // A summons that is refused or not heard: nobody will come to the box.
+                Standing::Failed(reason)
+                    if !self.mailbox.is_open()
+                        || (self.claims.is_summons() && self.admitted.is_none()) =>
+                {
+                    return Err(reason);
+                }
                 Standing::Failed(_) | Standing::None | Standing::Open => {}
             }
         }

@@ -137,12 +137,27 @@ fn ten_later_connections_claim_slots_in_the_same_channel() {
 }
 
 #[test]
-fn when_the_slots_are_out_the_next_handshake_makes_a_larger_channel() {
+fn when_the_slots_are_out_c_summons_s_to_a_larger_channel() {
     let listener = listener();
     let mut bound = Vec::new();
-    for _ in 0..17 {
+    let between = super::Wanted {
+        may_dial: false,
+        ..super::WANTED
+    };
+    for index in 0..17 {
         let connection = connection(&listener);
-        bound.push((connection.bind(Chance::First), connection));
+        if index == 0 {
+            bound.push((connection.bind(Chance::First), connection));
+            continue;
+        }
+        // No chance for a box or a dial; the claim alone brings the two together.
+        let c = connection.open(Chance::Between).unwrap();
+        assert!(super::Acceptor::may_have_claims(&connection.pair));
+        let s = super::Acceptor::probe(fd(&connection.s), &connection.pair, between);
+        match connection.run(c, s.unwrap().unwrap()) {
+            (Outcome::Bound(c), Outcome::Bound(s), _) => bound.push(((c, s), connection)),
+            other => panic!("{other:?}"),
+        }
     }
     let channels: std::collections::HashSet<_> =
         bound.iter().map(|((_, s), _)| s.channel.index()).collect();
@@ -151,6 +166,36 @@ fn when_the_slots_are_out_the_next_handshake_makes_a_larger_channel() {
     for (bound, _) in bound {
         leave(bound);
     }
+}
+
+#[test]
+fn at_the_limit_of_slots_a_summons_is_refused_on_both_sides() {
+    let listener = listener();
+    let small = super::Wanted {
+        class_max: 0,
+        ..super::WANTED
+    };
+    let mut bound = vec![(connection(&listener)).bind(Chance::First)];
+    let held: Vec<_> = (1..16).map(|_| connection(&listener)).collect();
+    bound.extend(held.iter().map(|connection| connection.bind(Chance::First)));
+    let late = connection(&listener);
+    for chance in [Chance::First, Chance::Between] {
+        let mut c = late.open(chance).unwrap();
+        let s = super::Acceptor::probe(fd(&late.s), &late.pair, small);
+        assert_eq!(s.err(), Some(Reason::TooManySockets));
+        assert_eq!(failure(c.advance(fd(&late.c))), Reason::TooManySockets);
+        assert!(names_are_free(&late));
+    }
+    // Dialling for a box of a process that has its share is refused, too.
+    let mut c = late.open(Chance::Later).unwrap();
+    bound[0].0.channel.claim_failed();
+    let s = super::Acceptor::probe(fd(&late.s), &late.pair, small);
+    assert_eq!(s.err(), Some(Reason::TooManySockets));
+    assert!(matches!(c.advance(fd(&late.c)), Progress::Failed(_)));
+    // One leaves, and the late one has its place.
+    leave(bound.pop().unwrap());
+    bound.push(late.bind(Chance::Between));
+    bound.into_iter().for_each(leave);
 }
 
 #[test]

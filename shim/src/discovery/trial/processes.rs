@@ -323,7 +323,8 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
 }
 
 /// A connection of a burst, with the policy that the socket calls are meant to have: boxes and probes at the 2nd, 8th
-/// and 64th exchange, claims at every turn in between unless the last attempt came to nothing.
+/// and 64th exchange; claims at every turn in between, unless the last attempt came to nothing for want of anything but
+/// slots.
 struct Burst<N> {
     stream: TcpStream,
     pair: AddressPair,
@@ -379,9 +380,9 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
             one.stream.read_exact(&mut message).unwrap();
             let socket = fd(&one.stream);
             one.state.step(|connector| connector.advance(socket));
-            if matches!(one.state, State::Failed(_)) {
+            if let State::Failed(reason) = one.state {
                 one.state = State::Waiting;
-                one.between = false;
+                one.between = reason == Reason::TooManySockets;
             }
         }
     }

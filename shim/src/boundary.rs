@@ -85,8 +85,12 @@ pub struct State {
     pub counted: Counted,
     /// When the present wait began, in time stamp ticks; 0 = not waiting.
     pub wait_began_ticks: u64,
-    /// The present wait has spun and missed.
+    /// The present wait has spun.
     pub spun: bool,
+    /// The spin ended without what was waited for.
+    pub missed: bool,
+    /// The present spin was given up because this thread lost its CPU.
+    pub interrupted: bool,
     /// The present wait has slept.
     pub slept: bool,
     /// Times in a row that the call had to yield.
@@ -120,6 +124,8 @@ impl State {
             counted: Counted::No,
             wait_began_ticks: 0,
             spun: false,
+            missed: false,
+            interrupted: false,
             slept: false,
             yields: 0,
         }

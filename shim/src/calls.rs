@@ -54,6 +54,7 @@ macro_rules! interpose_vfork {
 }
 
 /// The exported names, each behind its trampoline, aliases beside it.
+#[allow(non_snake_case, reason = "C names are what they are")]
 pub mod exports {
     interpose_vfork!(vfork __vfork);
 

@@ -123,7 +123,7 @@ impl Stream {
             ready.hung_up = available == 0 && ended && self.kernel_readiness(false).hung_up;
             if available == 0 && ep != endpoint.rx_ep.get() {
                 match self.pass_retreat() {
-                    Passed::Passed | Passed::Condemned => continue,
+                    Passed::Behind | Passed::Condemned => continue,
                     Passed::End => {
                         return Readiness {
                             readable: true,

@@ -261,7 +261,7 @@ impl Stream {
             }
             if switched {
                 return Ok(match self.pass_retreat() {
-                    Passed::Passed | Passed::Condemned => None,
+                    Passed::Behind | Passed::Condemned => None,
                     Passed::NotThere => Some(Received::Empty),
                     Passed::OthersAsleep => Some(Received::Crowded),
                     Passed::End => Some(self.show_end(End::Kernel)),

@@ -99,10 +99,11 @@ impl Stream {
                 .store(crate::wait::current_cpu(), Ordering::Relaxed);
         }
         let waiter = far.waiter().load(Ordering::Acquire);
-        if waiter != 0 && far.watch().load(Ordering::Acquire) & (1 << kind) != 0 {
-            if let Some(channel) = self.channel() {
-                due |= channel.notify_waiter(waiter as usize, endpoint.slot.get(), kind);
-            }
+        if waiter != 0
+            && far.watch().load(Ordering::Acquire) & (1 << kind) != 0
+            && let Some(channel) = self.channel()
+        {
+            due |= channel.notify_waiter(waiter as usize, endpoint.slot.get(), kind);
         }
         reached(Label::BellCompare);
         if due {
@@ -381,7 +382,7 @@ impl Stream {
         reached(Label::ReceivePass);
         self.switched.set(true);
         crate::statistics::row_retreated_in(endpoint);
-        Passed::Passed
+        Passed::Behind
     }
 
     /// Consumes the bells that have arrived below `end` (exclusive). Under `rx_lock`, nobody asleep on the line.
@@ -528,8 +529,8 @@ impl Stream {
 /// What passing a retreat came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
-    /// The kernel carries again.
-    Passed,
+    /// The switch is behind us: the kernel carries again.
+    Behind,
     /// The closing bell has not arrived.
     NotThere,
     /// Others sleep on the line; they must leave before its bells may be consumed.

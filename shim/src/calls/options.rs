@@ -62,8 +62,8 @@ pub unsafe extern "C" fn set_option(
         };
         let endpoint = stream.endpoint;
         let reads_int = (value as usize) >= 4096 && length >= 4;
-        // SAFETY: a plausible address; the program vouches for the rest.
         let number = if reads_int {
+            // SAFETY: a plausible address; the program vouches for the rest.
             unsafe { value.cast::<c_int>().read_unaligned() }
         } else {
             0

@@ -542,12 +542,14 @@ fn end_wait(state: &mut State, stream: &Stream) {
 
 fn learn(state: &mut State, stream: &Stream) {
     let (far_cpu, stamp) = stream.far_bell_hint();
+    let by_bell = state.slept && stamp.wrapping_sub(state.wait_began_ticks) < u64::MAX / 2;
     let outcome = Outcome {
         spun: state.spun,
+        missed: state.missed,
         slept: state.slept,
-        stamp: if state.slept { Some(stamp) } else { None },
-        from_own_cpu: state.slept && far_cpu == wait::current_cpu(),
-        ..Outcome::default()
+        stamp: by_bell.then_some(stamp),
+        from_own_cpu: by_bell && far_cpu == wait::current_cpu(),
+        interrupted: state.interrupted,
     };
     wait::finish(
         &process::POLICY,
@@ -556,16 +558,20 @@ fn learn(state: &mut State, stream: &Stream) {
         state.wait_began_ticks,
         time_stamp(),
     );
-    count(
-        match (state.spun, state.slept) {
-            (true, false) => Counter::SpinsWon,
-            (true, true) => Counter::SpinsLost,
-            (false, _) => Counter::SpuriousWakes,
-        },
-        u64::from(state.spun),
-    );
+    if state.spun {
+        count(
+            if state.missed {
+                Counter::SpinsLost
+            } else {
+                Counter::SpinsWon
+            },
+            1,
+        );
+    }
     state.wait_began_ticks = 0;
     state.spun = false;
+    state.missed = false;
+    state.interrupted = false;
     state.slept = false;
 }
 
@@ -595,6 +601,8 @@ fn spin(state: &mut State, stream: &Stream, ready: impl Fn(&Stream) -> bool) -> 
             return true;
         }
     }
+    state.missed = true;
+    state.interrupted = guard.interrupted();
     false
 }
 

@@ -40,8 +40,6 @@
  *                          path AXIO_PATH_KERNEL and reason AXIO_REASON_NOT_STREAM_SOCKET
  *     -1, EINVAL           AXIO_SIOCACCEL only: `enable` is neither 0 nor 1. Nothing was done or written
  *     -1, EFAULT           the argument is null or no possible address. Nothing was done or written
- *     -1, EINTR            AXIO_SIOCACCEL only, and only in a signal handler that interrupted this thread's own call on
- *                          the same socket. Nothing was done or written; ask again outside the handler
  *
  * AXIO_SIOCACCEL, enable = 1: the program asks for acceleration of this socket. The answer comes at once, the move to
  * the ring later: it needs the far side's consent and a moment when nothing is under way in the kernel, so `reason` is
@@ -58,6 +56,8 @@
  * gets a request number of its own (the number holds the length), and old numbers keep working.
  *
  * Both requests concern the socket, not the number: duplicates and forked copies of the descriptor share the answer.
+ * (Until a socket is connected, a wish belongs to the descriptor and to duplicates made after it.) From a signal handler
+ * that interrupted a call on the same socket, enable = 0 takes effect at the socket's next send.
  */
 #ifndef AXIO_H
 #define AXIO_H

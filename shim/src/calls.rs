@@ -7,12 +7,14 @@
 //! * [`lifecycle`]: connect, accept, shutdown, close, dup.
 //! * [`options`]: getsockopt, setsockopt, ioctl, fcntl.
 //! * [`confinement`]: the process hands descriptors over, confines itself, or uses io_uring.
+//! * [`opt_in`]: Axio's own requests on a descriptor.
 //! * [`forking`]: fork, exec, exit.
 #![expect(unsafe_code, reason = "exports C symbols")]
 
 pub mod confinement;
 pub mod forking;
 pub mod lifecycle;
+pub mod opt_in;
 pub mod options;
 pub mod transfer;
 

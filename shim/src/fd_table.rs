@@ -94,6 +94,36 @@ pub fn stream(descriptor: c_int) -> Option<Stream> {
     Some(Stream::new(endpoint, generation, descriptor, me))
 }
 
+/// What the program asked for (AXIO_SIOCACCEL) at a number that means no endpoint yet: a socket that is not connected.
+/// It lies in the upper half of the word, whose lower half then is 0, and goes with the number.
+#[must_use]
+pub fn wish(descriptor: c_int) -> Option<bool> {
+    match word(descriptor)?.load(Ordering::Acquire) {
+        WISH_ACCELERATE => Some(true),
+        WISH_RELEASE => Some(false),
+        _ => None,
+    }
+}
+
+const WISH_ACCELERATE: u64 = 1 << 32;
+const WISH_RELEASE: u64 = 2 << 32;
+
+/// Keeps a wish for a number that means no endpoint; `None` drops it. False when the number means one, or cannot.
+pub fn set_wish(descriptor: c_int, accelerate: Option<bool>) -> bool {
+    let Some(word) = word(descriptor) else {
+        return false;
+    };
+    let value = match accelerate {
+        Some(true) => WISH_ACCELERATE,
+        Some(false) => WISH_RELEASE,
+        None => 0,
+    };
+    let kept = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |before| {
+        (before as u32 == 0).then_some(value)
+    });
+    kept.is_ok()
+}
+
 /// Lets a number mean an endpoint.
 pub fn set(descriptor: c_int, index: u32, generation: u32) -> bool {
     match word(descriptor) {

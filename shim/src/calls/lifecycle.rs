@@ -4,6 +4,7 @@
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
+use super::opt_in;
 use crate::boundary::me;
 use crate::{fd_table, process, status, upgrade};
 use core::ffi::{c_int, c_void};
@@ -96,9 +97,11 @@ pub unsafe extern "C" fn after_connect(
         if choice(Role::Client, far, port) == Choice::Kernel || !is_tcp(descriptor) {
             return 0;
         }
+        let wish = fd_table::wish(descriptor);
         if manage(descriptor, role::CONNECTING)
             && let Some(stream) = fd_table::stream(descriptor)
         {
+            opt_in::inherit(&stream, wish);
             upgrade::after_connect(&stream, result == 0);
         }
         0
@@ -106,24 +109,30 @@ pub unsafe extern "C" fn after_connect(
 }
 
 /// accept() has returned a connection.
-pub extern "C" fn after_accept(_listener: c_int, descriptor: c_int) {
+pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
     process::guarded_hook((), || {
         if fd_table::get(descriptor).is_some() {
             number_returned(descriptor);
         }
+        // A wish for an earlier socket of this number, which was closed behind us.
+        fd_table::set_wish(descriptor, None);
         if !process::is_on() {
             return;
         }
         let Some((own, port)) = kernel_call::own_name(descriptor) else {
             return;
         };
-        if choice(Role::Server, own, port) == Choice::Fast && is_tcp(descriptor) {
-            manage(descriptor, role::ACCEPTING);
+        if choice(Role::Server, own, port) == Choice::Fast
+            && is_tcp(descriptor)
+            && manage(descriptor, role::ACCEPTING)
+            && let Some(stream) = fd_table::stream(descriptor)
+        {
+            opt_in::inherit(&stream, fd_table::wish(listener));
         }
     });
 }
 
-fn is_tcp(descriptor: c_int) -> bool {
+pub(super) fn is_tcp(descriptor: c_int) -> bool {
     kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PROTOCOL) == Ok(IPPROTO_TCP)
 }
 
@@ -258,6 +267,7 @@ pub extern "C" fn duplicated(from: c_int, to: c_int) {
             forget(to, false);
         }
         let Some((index, generation, endpoint)) = fd_table::get(from) else {
+            fd_table::set_wish(to, fd_table::wish(from));
             return;
         };
         let Some(place) = family::process_place() else {

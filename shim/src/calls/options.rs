@@ -5,11 +5,12 @@
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
-use crate::{fd_table, process, status, upgrade};
+use super::opt_in;
+use crate::{fd_table, process, upgrade};
 use core::ffi::{c_int, c_void};
 use fastpath::stream::line::shadow;
 use fastpath::sync::Ordering;
-use kmod_interface::ioctl::{AXIO_SIOCACCEL, AXIO_SIOCSTATUS, Acceleration, Status};
+use kmod_interface::ioctl::{AXIO_SIOCACCEL, AXIO_SIOCSTATUS};
 use kmod_interface::reason::Reason;
 
 const SOL_SOCKET: c_int = 1;
@@ -32,7 +33,6 @@ const FIONREAD: u64 = 0x541B;
 const SIOCOUTQ: u64 = 0x5411;
 const FIOASYNC: u64 = 0x5452;
 const SIOCATMARK: u64 = 0x8905;
-const EFAULT: c_int = 14;
 const F_SETOWN: c_int = 8;
 const F_SETFL: c_int = 4;
 const F_SETSIG: c_int = 10;
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn request(
         };
         if request == AXIO_SIOCACCEL || request == AXIO_SIOCSTATUS {
             // SAFETY: as for the caller.
-            return match unsafe { own_request(descriptor, request, argument) } {
+            return match unsafe { opt_in::answer(descriptor, request, argument) } {
                 Some(value) => answer(value),
                 None => PASS,
             };
@@ -214,65 +214,6 @@ pub unsafe extern "C" fn request(
             _ => PASS,
         }
     })
-}
-
-/// Axio's own requests (contract: `kmod-interface/include/axio.h`).
-///
-/// # Safety
-/// The program's own argument.
-unsafe fn own_request(descriptor: c_int, request: u64, argument: *mut c_void) -> Option<c_int> {
-    let Some(stream) = fd_table::stream(descriptor) else {
-        return unmanaged_request(descriptor);
-    };
-    if (argument as usize) < 4096 {
-        return Some(-EFAULT);
-    }
-    let endpoint = stream.endpoint;
-    if request == AXIO_SIOCACCEL {
-        // SAFETY: a plausible address; the program vouches for the rest.
-        let wish = unsafe { argument.cast::<Acceleration>().read_unaligned() };
-        if wish.enable != 0 {
-            if matches!(
-                Reason::from_code(endpoint.reason.load(Ordering::Relaxed)),
-                Some(Reason::Released | Reason::NotOptedIn)
-            ) {
-                endpoint
-                    .reason
-                    .store(Reason::NotYet as u32, Ordering::Relaxed);
-            }
-            stream.wish();
-            endpoint.next_turn.set(endpoint.turns.get() + 1);
-        } else {
-            upgrade::give_up(&stream, Reason::Released);
-        }
-        let reason = status::status_of(endpoint).reason;
-        // SAFETY: as above.
-        unsafe {
-            argument
-                .cast::<Acceleration>()
-                .write_unaligned(Acceleration {
-                    enable: wish.enable,
-                    reason,
-                })
-        };
-    } else {
-        // SAFETY: as above.
-        unsafe {
-            argument
-                .cast::<Status>()
-                .write_unaligned(status::status_of(endpoint))
-        };
-    }
-    Some(0)
-}
-
-/// A TCP socket that no rule matched answers that it cannot be managed; everything else is the kernel's to refuse.
-fn unmanaged_request(descriptor: c_int) -> Option<c_int> {
-    const SO_PROTOCOL: c_int = 38;
-    const EOPNOTSUPP: c_int = 95;
-    fastpath::kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PROTOCOL)
-        .is_ok()
-        .then_some(-EOPNOTSUPP)
 }
 
 /// Before fcntl().

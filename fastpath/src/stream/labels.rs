@@ -1,9 +1,10 @@
 //! The closed list of labelled steps of the stream switch.
 //!
-//! A label names one atomic step of SWITCH.md §3 or §4. The code says [`reached`] right *before* it takes the step, so
-//! a process that dies at a label has done everything before the step and nothing of it. The explicit-state model
-//! (`fastpath/switch-model`) maps its program counters to the same labels, and a test there compares the list with the
-//! model and with the code: a step that one of them lacks is a failing test.
+//! A label names one atomic step of SWITCH.md §3 or §4. The code says [`reached`] as soon as the step is taken, so a
+//! process that dies at a label has done that step and nothing behind it. Steps that wait or that end what comes before
+//! them (SendLock, SendFull, ReceiveLock, SleepDrain, KernelSleep, LeaveReset, LeaveClose) are announced right before
+//! they are taken. The explicit-state model (`fastpath/switch-model`) maps its program counters to the same labels, and a
+//! test there compares the list with the model and with the code: a step that one of them lacks is a failing test.
 //!
 //! Without the cargo feature `step-hooks` [`reached`] is empty. With it, a label can kill or pause the process at its
 //! n-th passage. A label without a plan then costs one relaxed load and store for its counter and one load of the
@@ -78,8 +79,6 @@ labels! {
     ReceiveGrant,
     /// RECV, even, no grant, 2: `irx++` and unlock.
     ReceiveKernelEnter,
-    /// RECV, even, no grant: the program's own recv, which may consume.
-    ReceiveKernelCall,
     /// RECV, even, no grant: `krx+=n`, `irx--`.
     ReceiveKernelCount,
     /// RECV, even, grant, 2: count what the kernel holds (FIONREAD), before the look at `ep`.
@@ -98,15 +97,13 @@ labels! {
     /// RETREAT asked for: R writes `want`; the fence and BELL(tx) follow.
     WantWrite,
 
-    /// SLEEP 1, by a writer (a reader comes with the lock): take `rx_lock`.
-    SleepLock,
     /// SLEEP 2: look for unread bells below `koff`; nobody asleep: consume them.
     SleepDrain,
     /// SLEEP 3: `asleep++`, then `arm` to the next odd value; the fence follows.
     SleepArm,
     /// SLEEP 4: look again.
     SleepLook,
-    /// KSLEEP: asleep in the kernel, no lock held, nothing consumed.
+    /// KSLEEP: asleep in the kernel, no lock held, nothing consumed. Also for POLLOUT, when a REWIND waits for room.
     KernelSleep,
 
     /// LEAVE 1: `gone=1` under `rx_lock`; the fence follows.
@@ -126,8 +123,6 @@ labels! {
     RewindStart,
     /// REWIND: send what the ring still holds into the kernel.
     RewindSend,
-    /// REWIND: the kernel is full; unlocked, the rest is owed, asleep for POLLOUT or on the way back with EAGAIN.
-    RewindWait,
     /// REWIND: nothing is owed any more: `over`, plain kernel for ever.
     RewindOver,
 
@@ -147,7 +142,7 @@ impl Label {
     }
 }
 
-/// The calling thread is about to take the step `label`.
+/// The calling thread is at the step `label`.
 #[cfg(not(feature = "step-hooks"))]
 #[inline(always)]
 pub fn reached(_label: Label) {}
@@ -229,7 +224,7 @@ mod hooks {
             .map_or(0, |hits| hits.load(Ordering::Relaxed))
     }
 
-    /// The calling thread is about to take the step `label`: counts it and does what was planned for it.
+    /// The calling thread is at the step `label`: counts it and does what was planned for it.
     pub fn reached(label: Label) {
         if let Some(hits) = HITS.get(label as usize) {
             // Not `fetch_add`: see the module's description. Saturating, for a count that reached once stays reached.
@@ -334,7 +329,7 @@ mod hook_tests {
     const VICTIM: &str = "AXIO_LABELS_TEST_VICTIM";
 
     #[test]
-    fn a_planned_kill_ends_the_process_before_the_step() {
+    fn a_planned_kill_ends_the_process_at_that_passage() {
         use std::os::unix::process::ExitStatusExt;
         if std::env::var_os(VICTIM).is_some() {
             configure(Label::RetreatSwitch, 2, StepAction::Kill);
@@ -345,7 +340,7 @@ mod hook_tests {
             return;
         }
         let (_crate_name, module) = module_path!().split_once("::").unwrap();
-        let own_name = format!("{module}::a_planned_kill_ends_the_process_before_the_step");
+        let own_name = format!("{module}::a_planned_kill_ends_the_process_at_that_passage");
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &own_name, "--nocapture"])
             .env(VICTIM, "1")

@@ -19,7 +19,9 @@ use fastpath::memory::region::{self, FarRegion, OwnRegion};
 use fastpath::sync::Ordering;
 use kmod_interface::channel_layout::{CLASSES, RegionLayout, header};
 use kmod_interface::handshake::{AddressPair, End, Offer};
-use kmod_interface::limits::{CHANNELS_PER_PROCESS, FEATURES, HANDSHAKES_PER_PROCESS, KNOCK_BITS};
+use kmod_interface::limits::{
+    CHANNELS_PER_PROCESS, FEATURES, HANDSHAKES_PER_PROCESS, KNOCK_BITS, MAGIC, VERSION,
+};
 use kmod_interface::reason::Reason;
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -583,6 +585,11 @@ impl Handshake {
         knocker.show(tcp, checked?)?;
         let far_region =
             FarRegion::map_checked(given, self.offer.class).map_err(failure::of_blame)?;
+        if !self.is_header_right(&far_region) {
+            far_region.unmap();
+            quota::proof_failed(self.far.user);
+            return Err(Reason::BadOffer);
+        }
         let far_side = FarSide {
             user: self.far.user,
             process: self.far_process,
@@ -607,6 +614,16 @@ impl Handshake {
         // Release, partner: the acquire in C's step 8.
         self.own.word32(header::KNOWN).store(1, Ordering::Release);
         Ok(())
+    }
+
+    /// C has written the header that was agreed on, before it said *mapped*.
+    fn is_header_right(&self, far: &FarRegion) -> bool {
+        let word = |offset: usize| far.word32(offset).load(Ordering::Relaxed);
+        let features = far.word64(header::FEATURES).load(Ordering::Relaxed);
+        word(header::MAGIC) == MAGIC
+            && word(header::VERSION) >> 16 == VERSION >> 16
+            && word(header::CLASS) == self.offer.class
+            && features & !self.offer.features == 0
     }
 
     /// The memory as it came back, and the proof; the value that we are asked to show.

@@ -45,6 +45,7 @@ pub fn cookie_of(connection: &Connection, end: End) -> u64 {
 struct Squatter {
     listener: Descriptor,
     visitor: Option<Descriptor>,
+    offer: Option<Offer>,
     regions: Option<(OwnRegion, FarRegion)>,
 }
 
@@ -56,6 +57,7 @@ impl Squatter {
         Squatter {
             listener,
             visitor: None,
+            offer: None,
             regions: None,
         }
     }
@@ -65,11 +67,19 @@ impl Squatter {
     }
     /// Takes the offer, and claims to have knocked.
     fn take(&mut self) {
+        self.take_as_class(None);
+    }
+    fn take_as_class(&mut self, class: Option<u32>) {
         let visitor = self.visitor.as_ref().unwrap().as_fd();
         let Received { offer, far, own } = offer::receive(visitor).unwrap().expect("an offer");
         let (own, far) = region::take_offered(far.as_fd(), own.as_fd(), offer.class).unwrap();
+        fastpath::channel::table::write_header(&own);
+        if let Some(class) = class {
+            own.word32(header::CLASS).store(class, Ordering::Relaxed);
+        }
         own.word32(header::KNOCK_VALUE).store(7, Ordering::Relaxed);
         own.word32(header::MAPPED).store(1, Ordering::Release);
+        self.offer = Some(offer);
         self.regions = Some((own, far));
     }
     fn claim_to_be_bound(&self) {
@@ -175,6 +185,20 @@ fn a_squatter_on_the_box_name_gets_nothing() {
             Some(Reason::NameTaken)
         );
     }
+}
+
+#[test]
+fn memory_that_comes_back_with_another_header_is_refused() {
+    let connection = connection(&listener());
+    let mut squatter = Squatter::new(&connection.pair);
+    let mut s = connection.probe().unwrap().expect("dials the squatter");
+    squatter.admit();
+    assert!(matches!(s.advance(fd(&connection.s)), Progress::Pending));
+    squatter.take_as_class(Some(1));
+    // One that knocks as it was asked to; only the header is wrong.
+    let offer = squatter.offer.expect("taken");
+    knock::change(fd(&connection.c), connection.shown().0, offer.knock_value).unwrap();
+    assert_eq!(failure(s.advance(fd(&connection.s))), Reason::BadOffer);
 }
 
 #[test]

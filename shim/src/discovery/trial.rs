@@ -5,6 +5,8 @@
 #![expect(unsafe_code, reason = "tests play attackers and change credentials")]
 
 mod attacks;
+mod burst;
+mod descriptors;
 mod flow;
 mod limits;
 mod offers;
@@ -211,6 +213,8 @@ pub mod role {
         let words: Vec<&str> = role.split(' ').collect();
         let result = super::processes::play(&words)
             .or_else(|| super::limits::play(&words))
+            .or_else(|| super::burst::play(&words))
+            .or_else(|| super::descriptors::play(&words))
             .unwrap_or_else(|| panic!("no such role: {role}"));
         println!("\nRESULT {result}");
     }

@@ -1,8 +1,8 @@
 //! Two processes: of one user, of two, in namespaces of their own; forks; strangers of other users.
 
-use super::attacks::{FalseAcceptor, cookie_of, socket, take_name};
-use super::role::{finish, play_alone, start};
-use super::{Outcome, WANTED, connection, fd, leave, listener, outcome, pair_of};
+use super::attacks::{socket, take_name};
+use super::role::{finish, start};
+use super::{Outcome, WANTED, connection, fd, listener, outcome, pair_of};
 use crate::discovery::offer::Sent;
 use crate::discovery::{Acceptor, Bound, Chance, Connector, Progress, knock, look, name};
 use fastpath::sync::Ordering;
@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-const MESSAGE_BYTES: usize = 64;
+pub const MESSAGE_BYTES: usize = 64;
 /// Request and response pairs per connection.
 const EXCHANGES: u32 = 12;
 /// Bits of a role's namespaces.
@@ -25,7 +25,7 @@ fn is_root() -> bool {
 }
 
 /// One end of a connection, negotiating as the socket calls will.
-enum State<N> {
+pub enum State<N> {
     Waiting,
     Negotiating(N),
     Bound(Bound),
@@ -33,7 +33,7 @@ enum State<N> {
 }
 
 impl<N> State<N> {
-    fn step(&mut self, advance: impl FnOnce(&mut N) -> Progress) {
+    pub fn step(&mut self, advance: impl FnOnce(&mut N) -> Progress) {
         if let State::Negotiating(negotiation) = self {
             match outcome(advance(negotiation)) {
                 None => {}
@@ -53,13 +53,13 @@ impl<N> State<N> {
 }
 
 /// The far entry of the slot belongs to the far socket.
-fn is_joined(socket: &TcpStream, pair: &AddressPair, own: End, bound: Bound) -> bool {
+pub fn is_joined(socket: &TcpStream, pair: &AddressPair, own: End, bound: Bound) -> bool {
     let seen = look::far_end(fd(socket), pair, own).map(|far| far.cookie);
     let entry = bound.channel.far_entry(bound.slot);
     seen == Ok(entry.map_or(0, |entry| entry.cookie().load(Ordering::Relaxed)))
 }
 
-fn end(bound: Bound) {
+pub fn end(bound: Bound) {
     bound.channel.slot_leave(bound.slot, bound.generation);
     bound.channel.slot_sweep();
     bound.channel.release();
@@ -239,12 +239,6 @@ pub fn play(words: &[&str]) -> Option<String> {
             let result = accept(listener, number(2), number(3) == 1);
             leave_with(&result, number(5))
         }
-        "connect_burst" => connect_burst(number(1) as u16, number(2), number(3)),
-        "accept_burst" => {
-            // SAFETY: the parent left this descriptor open for us.
-            let listener = unsafe { TcpListener::from_raw_fd(number(1) as i32) };
-            accept_burst(&listener, number(2))
-        }
         "squat" => {
             become_other(number(3), 0);
             squat(&loopback_pair(number(1) as u16, number(2) as u16))
@@ -253,9 +247,6 @@ pub fn play(words: &[&str]) -> Option<String> {
             become_other(number(3), 0);
             dial(&loopback_pair(number(1) as u16, number(2) as u16))
         }
-        "fork" => fork_in_the_middle(),
-        "leak" => handshakes_and_descriptors(),
-        "closed" => closed_behind_our_back(),
         _ => return None,
     })
 }
@@ -320,132 +311,6 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
             "namespaces {namespaces}: {c:?} {s:?}"
         );
     }
-}
-
-/// A connection of a burst, with the policy that the socket calls are meant to have: boxes and probes at the 2nd, 8th
-/// and 64th exchange; claims at every turn in between, unless the last attempt came to nothing for want of anything but
-/// slots.
-struct Burst<N> {
-    stream: TcpStream,
-    pair: AddressPair,
-    state: State<N>,
-    exchange: u32,
-    between: bool,
-}
-
-impl<N> Burst<N> {
-    fn new(stream: TcpStream, is_connecting: bool) -> Burst<N> {
-        stream.set_nodelay(true).unwrap();
-        Burst {
-            pair: pair_of(&stream, is_connecting),
-            stream,
-            state: State::Waiting,
-            exchange: 0,
-            between: true,
-        }
-    }
-    fn chance(&self) -> Option<Chance> {
-        match self.exchange {
-            0 => None,
-            1 => Some(Chance::First),
-            7 | 63 => Some(Chance::Later),
-            _ if self.between => Some(Chance::Between),
-            _ => None,
-        }
-    }
-}
-
-fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
-    let mut all: Vec<Burst<Connector>> = (0..count)
-        .map(|_| Burst::new(TcpStream::connect(("127.0.0.1", port)).unwrap(), true))
-        .collect();
-    let mut message = [0; MESSAGE_BYTES];
-    for exchange in 0..exchanges {
-        for one in &mut all {
-            one.exchange = exchange;
-            let socket = fd(&one.stream);
-            if matches!(one.state, State::Waiting)
-                && let Some(chance) = one.chance()
-            {
-                match Connector::open(socket, &one.pair, chance) {
-                    Ok(connector) => one.state = State::Negotiating(connector),
-                    Err(Reason::Negotiating) => one.between = true,
-                    Err(_) => one.between = false,
-                }
-            }
-            one.state.step(|connector| connector.advance(socket));
-            one.stream.write_all(&message).unwrap();
-        }
-        for one in &mut all {
-            one.stream.read_exact(&mut message).unwrap();
-            let socket = fd(&one.stream);
-            one.state.step(|connector| connector.advance(socket));
-            if let State::Failed(reason) = one.state {
-                one.state = State::Waiting;
-                one.between = reason == Reason::TooManySockets;
-            }
-        }
-    }
-    let mut channels = std::collections::HashSet::new();
-    let mut bound_count = 0;
-    for one in &all {
-        if let State::Bound(bound) = one.state {
-            channels.insert(bound.channel.index());
-            bound_count += 1;
-            assert!(is_joined(&one.stream, &one.pair, End::Connecting, bound));
-        }
-    }
-    format!("{bound_count} {}", channels.len())
-}
-
-fn accept_burst(listener: &TcpListener, count: u32) -> String {
-    let mut all: Vec<Burst<Acceptor>> = (0..count)
-        .map(|_| Burst::new(listener.accept().unwrap().0, false))
-        .collect();
-    let mut message = [0; MESSAGE_BYTES];
-    loop {
-        // Every client sends once a round, so plain turns serve all of them.
-        for one in &mut all {
-            if one.stream.read_exact(&mut message).is_err() {
-                let bound = all
-                    .iter()
-                    .filter(|one| matches!(one.state, State::Bound(_)))
-                    .count();
-                return bound.to_string();
-            }
-            let socket = fd(&one.stream);
-            if matches!(one.state, State::Waiting) {
-                let may_dial = matches!(one.exchange, 1 | 7 | 63);
-                if may_dial || (one.exchange > 0 && Acceptor::may_have_claims(&one.pair)) {
-                    let wanted = crate::discovery::Wanted { may_dial, ..WANTED };
-                    if let Ok(Some(acceptor)) = Acceptor::probe(socket, &one.pair, wanted) {
-                        one.state = State::Negotiating(acceptor);
-                    }
-                }
-            }
-            one.state.step(|acceptor| acceptor.advance(socket));
-            if matches!(one.state, State::Failed(_)) {
-                one.state = State::Waiting;
-            }
-            one.exchange += 1;
-            one.stream.write_all(&message).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_burst_of_three_hundred_connections_binds_within_a_hundred_exchanges() {
-    let listener = listener();
-    let port = listener.local_addr().unwrap().port().to_string();
-    // SAFETY: a duplicate without close-on-exec, for the child.
-    let inherited = unsafe { libc::dup(listener.as_raw_fd()) };
-    let s = start(&["accept_burst", &inherited.to_string(), "300"]);
-    let c = start(&["connect_burst", &port, "300", "100"]);
-    let (c, s) = (finish(c), finish(s));
-    // SAFETY: ours, see above.
-    unsafe { libc::close(inherited) };
-    assert_eq!((&c[0][..], &s[0][..]), ("300", "300"), "{c:?} {s:?}");
-    assert!(c[1].parse::<u32>().unwrap() <= 6, "{c:?} channels");
 }
 
 fn loopback_pair(connect_port: u16, accept_port: u16) -> AddressPair {
@@ -549,202 +414,4 @@ fn a_false_acceptor_of_another_user_is_not_let_in() {
     }
     c.abandon(fd(&connection.c));
     assert_eq!(finish(stranger), ["hung_up"]);
-}
-
-/// Sockets this process has, by what `/proc` shows; and their lowest number behind the standard streams.
-fn sockets() -> Vec<i32> {
-    let mut numbers: Vec<i32> = std::fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .flatten()
-        .filter(|entry| {
-            std::fs::read_link(entry.path())
-                .is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
-        })
-        .filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
-        .collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-fn memfds() -> usize {
-    std::fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .lines()
-        .filter(|line| line.contains("memfd:axio"))
-        .count()
-}
-
-/// A fork at every step of a handshake: the child has nothing of it, the parent goes on.
-fn fork_in_the_middle() -> String {
-    let listener = listener();
-    let before = sockets();
-    let mut bound = 0;
-    for steps in 0..8 {
-        let connection = connection(&listener);
-        let shown = connection.shown();
-        let mut c = connection.open(Chance::First).unwrap();
-        let mut s = connection.probe().unwrap().unwrap();
-        let mut outcomes: (Option<Outcome>, Option<Outcome>) = (None, None);
-        for step in 0..steps {
-            if step % 2 == 0 && outcomes.0.is_none() {
-                outcomes.0 = outcome(c.advance(fd(&connection.c)));
-            } else if step % 2 == 1 && outcomes.1.is_none() {
-                outcomes.1 = outcome(s.advance(fd(&connection.s)));
-            }
-        }
-        let (in_the_middle, is_bound) = (
-            connection.shown(),
-            outcomes.0.is_some() || outcomes.1.is_some(),
-        );
-        // SAFETY: the child looks around and leaves by _exit.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            crate::discovery::on_fork_child();
-            let descriptors = sockets().len() == before.len() + 2;
-            let memory = is_bound || memfds() == 0;
-            let gone = matches!(c.advance(fd(&connection.c)), Progress::Failed(_))
-                && matches!(s.advance(fd(&connection.s)), Progress::Failed(_));
-            let untouched = connection.shown() == in_the_middle;
-            let code = i32::from(!descriptors)
-                | i32::from(!memory) << 1
-                | i32::from(!gone) << 2
-                | i32::from(!untouched) << 3;
-            // SAFETY: leaves without running anything of the parent's.
-            unsafe { libc::_exit(code) };
-        }
-        let mut status = 0;
-        // SAFETY: our child.
-        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert_eq!(libc::WEXITSTATUS(status), 0, "child after {steps} steps");
-        for _ in 0..8 {
-            if outcomes.0.is_none() {
-                outcomes.0 = outcome(c.advance(fd(&connection.c)));
-            }
-            if outcomes.1.is_none() {
-                outcomes.1 = outcome(s.advance(fd(&connection.s)));
-            }
-        }
-        match outcomes {
-            (Some(Outcome::Bound(c)), Some(Outcome::Bound(s))) => {
-                bound += 1;
-                leave((c, s));
-            }
-            other => panic!("after {steps} steps: {other:?}"),
-        }
-        assert_eq!(connection.shown(), shown);
-    }
-    bound.to_string()
-}
-
-#[test]
-fn a_fork_child_has_no_part_in_its_parents_handshake() {
-    assert_eq!(play_alone(&["fork"]), ["8"]);
-}
-
-/// What many handshakes, claims and failures leave open.
-fn handshakes_and_descriptors() -> String {
-    let listener = listener();
-    let before = sockets();
-    for round in 0..20 {
-        let first = connection(&listener);
-        let bound = first.bind(Chance::First);
-        let second = connection(&listener);
-        leave(second.bind(Chance::First));
-        leave(bound);
-        let third = connection(&listener);
-        let mut c = third.open(Chance::First).unwrap();
-        let liar = FalseAcceptor::new(&third, true);
-        assert!(matches!(c.advance(fd(&third.c)), Progress::Pending));
-        assert_eq!(liar.send(), Sent::Done);
-        if round % 2 == 0 {
-            assert!(matches!(c.advance(fd(&third.c)), Progress::Pending));
-            match third.probe() {
-                Ok(Some(s)) if !knock::REQUIRED => s.abandon(fd(&third.s)),
-                Err(Reason::NameTaken) => {}
-                _ => panic!("dialled in spite of a taken name"),
-            }
-        }
-        c.abandon(fd(&third.c));
-        assert_ne!(cookie_of(&third, End::Connecting), 0);
-    }
-    let after = sockets();
-    let new: Vec<_> = after
-        .iter()
-        .filter(|number| !before.contains(number))
-        .collect();
-    let lowest = new.iter().map(|number| **number).min().unwrap_or(0);
-    format!("{} {lowest} {}", new.len(), memfds())
-}
-
-#[test]
-fn nothing_stays_open_but_two_high_descriptors_and_nothing_stays_mapped() {
-    let [open, lowest, mapped] = play_alone(&["leak"]).try_into().unwrap();
-    assert!(open == "1" || open == "2", "{open} sockets");
-    assert!(lowest.parse::<i32>().unwrap() >= 500, "lowest {lowest}");
-    assert_eq!(mapped, "0");
-}
-
-/// A program that closes all descriptors it does not know and opens its own under the same numbers.
-fn closed_behind_our_back() -> String {
-    let listener = listener();
-    let mut failed = 0;
-    for steps in 0..8 {
-        let connection = connection(&listener);
-        let known = [
-            listener.as_raw_fd(),
-            connection.c.as_raw_fd(),
-            connection.s.as_raw_fd(),
-        ];
-        let mut c = connection.open(Chance::First).unwrap();
-        let mut s = connection.probe().unwrap().unwrap();
-        let mut outcomes: (Option<Outcome>, Option<Outcome>) = (None, None);
-        let mut step = |count: u32, outcomes: &mut (Option<Outcome>, Option<Outcome>)| {
-            for step in 0..count {
-                if step % 2 == 0 && outcomes.0.is_none() {
-                    outcomes.0 = outcome(c.advance(fd(&connection.c)));
-                } else if step % 2 == 1 && outcomes.1.is_none() {
-                    outcomes.1 = outcome(s.advance(fd(&connection.s)));
-                }
-            }
-        };
-        step(steps, &mut outcomes);
-        let mut taken = Vec::new();
-        for number in 3..4096 {
-            // SAFETY: this role plays such a program.
-            unsafe {
-                if !known.contains(&number) && libc::fcntl(number, libc::F_GETFD) >= 0 {
-                    assert_eq!(libc::dup2(0, number), number);
-                    taken.push(number);
-                }
-            }
-        }
-        step(16, &mut outcomes);
-        c.abandon(fd(&connection.c));
-        s.abandon(fd(&connection.s));
-        for number in taken {
-            // SAFETY: opened above; whoever closed it meanwhile was wrong.
-            unsafe { assert_eq!(libc::close(number), 0, "descriptor {number} was closed") };
-        }
-        match outcomes {
-            (Some(Outcome::Bound(c)), Some(Outcome::Bound(s))) => leave((c, s)),
-            (c, s) => {
-                failed += 1;
-                for bound in [c, s] {
-                    if let Some(Outcome::Bound(bound)) = bound {
-                        end(bound);
-                    }
-                }
-            }
-        }
-        // And discovery works again afterwards.
-        let next = super::connection(&listener);
-        leave(next.bind(Chance::First));
-    }
-    format!("{failed}")
-}
-
-#[test]
-fn descriptors_that_take_our_numbers_are_left_alone() {
-    let failed: u32 = play_alone(&["closed"])[0].parse().unwrap();
-    assert!(failed > 0, "no handshake was disturbed");
 }

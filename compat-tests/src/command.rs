@@ -159,10 +159,7 @@ fn try_run(words: &[String], actor: &Path) -> Result<bool, String> {
     let settings = Settings {
         actor: actor.to_owned(),
         library: match (&options.library, needs_library) {
-            (Some(path), _) => Some(
-                path.canonicalize()
-                    .map_err(|error| format!("{}: {error}", path.display()))?,
-            ),
+            (Some(path), _) => Some(library::named_file(path)?),
             (None, true) => Some(library::find_or_build()?),
             (None, false) => None,
         },

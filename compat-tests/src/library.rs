@@ -1,6 +1,6 @@
 //! Builds and finds `libaxio.so`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Names a library to test instead of the one this workspace builds. The name does not begin with `AXIO_`, because
@@ -10,10 +10,7 @@ pub const LIBRARY_VARIABLE: &str = "COMPAT_LIBRARY";
 /// The library under test: named by the environment, or built now.
 pub fn find_or_build() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
-        let path = PathBuf::from(named);
-        return path
-            .canonicalize()
-            .map_err(|error| format!("{LIBRARY_VARIABLE} names {}: {error}", path.display()));
+        return named_file(&PathBuf::from(named));
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -37,4 +34,18 @@ pub fn find_or_build() -> Result<PathBuf, String> {
         .map(PathBuf::from)
         .find(|path| path.exists())
         .ok_or_else(|| "cargo built the shim but names no libaxio.so".into())
+}
+
+/// A library that somebody named. It must be called `libaxio…`: that is how it knows that it was preloaded.
+pub fn named_file(path: &Path) -> Result<PathBuf, String> {
+    let path = path
+        .canonicalize()
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    match path.file_name() {
+        Some(name) if name.to_string_lossy().starts_with("libaxio") => Ok(path),
+        _ => Err(format!(
+            "{} is not called libaxio.so, so it would not know that it is preloaded",
+            path.display()
+        )),
+    }
 }

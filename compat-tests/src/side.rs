@@ -22,6 +22,10 @@ use crate::calls::{connection, options};
 use crate::settle::reason_name;
 use crate::stage::Role;
 
+/// A descriptor number that nobody has: above what a script opens, below the control line, and far from the high
+/// numbers to which a library may move descriptors of its own.
+pub const FREE_NUMBER: RawFd = 150;
+
 /// One end of the connection under test.
 pub struct Side {
     /// Which end.
@@ -131,10 +135,12 @@ impl Side {
         self.counting = true;
     }
 
-    /// Remembers what the status ioctl says of the descriptor, unless it is closed.
+    /// The last look at the status of the descriptor under test: before it is closed or becomes another connection.
+    /// Later looks do not count.
     pub(crate) fn take_status(&mut self) {
         if self.fd >= 0 && self.counting {
             self.after = Some(options::status(self.fd));
+            self.counting = false;
         }
     }
 
@@ -142,18 +148,32 @@ impl Side {
     pub(crate) fn finish(&mut self) {
         self.take_status();
         let line = match (self.before, self.after) {
-            (Some(before), Some(Ok(after))) => format!(
-                "counts sent={} ring_out={} ring_in={} kernel_out={} kernel_in={} switches_out={} switches_in={} state={} reason={}",
-                self.sent_bytes,
-                after.ring_bytes_out.wrapping_sub(before.ring_bytes_out),
-                after.ring_bytes_in.wrapping_sub(before.ring_bytes_in),
-                after.kernel_bytes_out.wrapping_sub(before.kernel_bytes_out),
-                after.kernel_bytes_in.wrapping_sub(before.kernel_bytes_in),
-                after.switches_out,
-                after.switches_in,
-                after.state,
-                reason_name(&after),
-            ),
+            (Some(before), Some(Ok(after))) => {
+                let mut backwards = false;
+                let mut moved = |after: u64, before: u64| {
+                    backwards |= after < before;
+                    after.saturating_sub(before)
+                };
+                let line = format!(
+                    "counts sent={} ring_out={} ring_in={} kernel_out={} kernel_in={} switches_out={} switches_in={} \
+                     state={} reason={}",
+                    self.sent_bytes,
+                    moved(after.ring_bytes_out, before.ring_bytes_out),
+                    moved(after.ring_bytes_in, before.ring_bytes_in),
+                    moved(after.kernel_bytes_out, before.kernel_bytes_out),
+                    moved(after.kernel_bytes_in, before.kernel_bytes_in),
+                    after.switches_out,
+                    after.switches_in,
+                    after.state,
+                    reason_name(&after),
+                );
+                if backwards {
+                    self.complain(&format!(
+                        "the counts of the status went backwards: {before:?}, then {after:?}"
+                    ));
+                }
+                line
+            }
             (_, Some(Err(errno))) => format!("no-counts {errno}"),
             _ => "no-counts none".to_owned(),
         };

@@ -200,6 +200,7 @@ fn dissolved_socket_connects_again(stage: &mut Stage) {
         let _ = near.send(b"hello", 0);
     });
     stage.far(|far| far.receives(5));
+    stage.both(|side| side.take_status());
     stage.connector(|side| {
         let answer = connection::connect(side.fd, &Address::unspecified());
         let _ = side.observe("connect to AF_UNSPEC", answer);

@@ -29,7 +29,8 @@ pub const CASES: &[Case] = &[
         "shutdown",
         shutdown_wakes_a_sleeping_reader_of_the_same_process
     )
-    .rows(&[5]),
+    .rows(&[5])
+    .proof(Proof::AtLeast(0)),
     case!("shutdown", shutdown_wakes_the_peers_sleeping_reader).rows(&[5]),
     case!("shutdown", shutdown_twice_and_wrong_arguments),
     case!("shutdown", both_ends_shut_at_once).rows(&[5]),

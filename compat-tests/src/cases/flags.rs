@@ -4,6 +4,7 @@ use crate::calls::answer::shown;
 use crate::calls::{files, options};
 use crate::case;
 use crate::case::{Case, Proof};
+use crate::side::FREE_NUMBER;
 use crate::stage::Stage;
 
 /// The family.
@@ -149,7 +150,7 @@ fn ioctls_on_what_is_no_socket_are_exact(stage: &mut Stage) {
             ("a file", file),
             ("a pipe", reading),
             ("/dev/null", 0),
-            ("nothing", 900),
+            ("nothing", FREE_NUMBER),
         ] {
             let _ = near.observe(
                 &format!("FIOCLEX on {what}"),

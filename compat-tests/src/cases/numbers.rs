@@ -156,7 +156,10 @@ fn a_number_reused_between_poll_and_recv(stage: &mut Stage) {
         near.close();
     });
     // A second connection of the same two processes, on the near end at the old number.
-    stage.far(|far| far.fd = -1);
+    stage.far(|far| {
+        far.take_status();
+        far.fd = -1;
+    });
     stage.connect();
     stage.near(|near| {
         if near.fd != own {

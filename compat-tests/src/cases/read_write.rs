@@ -5,6 +5,7 @@ use crate::calls::{connection, files, processes};
 use crate::case;
 use crate::case::{ALL_KINDS, Case, Proof};
 use crate::content;
+use crate::side::FREE_NUMBER;
 use crate::stage::Stage;
 
 /// The family.
@@ -294,7 +295,7 @@ fn the_syscall_function_reaches_the_same_stream(stage: &mut Stage) {
 fn wrong_descriptors_are_told(stage: &mut Stage) {
     let own = stage.own_descriptor();
     stage.near(|near| {
-        for (what, fd) in [("-1", -1), ("900", 900), ("/dev/null", 0)] {
+        for (what, fd) in [("-1", -1), ("a free number", FREE_NUMBER), ("/dev/null", 0)] {
             near.fd = fd;
             near.say(&format!("on {what}"));
             let _ = near.recv(4, 0);

@@ -6,7 +6,7 @@ use crate::case;
 use crate::case::{ALL_KINDS, Case, Proof, Start};
 use crate::content;
 use crate::settle::{is_accelerated, reason_name};
-use crate::side::Side;
+use crate::side::{FREE_NUMBER, Side};
 use crate::stage::Stage;
 
 /// The family.
@@ -61,7 +61,7 @@ fn requests_on_what_is_no_connection(stage: &mut Stage) {
         let (reading, _) = near.must(files::pipe(0));
         for (what, fd) in [
             ("nothing", -1),
-            ("a free number", 900),
+            ("a free number", FREE_NUMBER),
             ("a file", file),
             ("a pipe", reading),
             ("/dev/null", 0),

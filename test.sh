@@ -22,6 +22,7 @@ stages=(
     "format|rustfmt has nothing to change|cargo fmt --all --check"
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
     "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
+    "without_knock|the attacks on discovery succeed in a build without the knock, so their failure elsewhere means something|cargo test -p shim --lib --features without-knock discovery"
     "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"

@@ -26,8 +26,27 @@ const RETIRING: u32 = 3;
 static TABLE: [Channel; CHANNELS_PER_PROCESS] = [const { Channel::vacant() }; CHANNELS_PER_PROCESS];
 /// No place at or behind this one was ever used.
 static USED: AtomicU32 = AtomicU32::new(0);
+/// What a live channel is looked up by, densely, so that a look-up among a thousand channels touches few lines; 0 where
+/// none lives. A hint: what it leads to is compared in full.
+static KEYS: [AtomicU64; CHANNELS_PER_PROCESS] =
+    [const { AtomicU64::new(0) }; CHANNELS_PER_PROCESS];
 static LIVE_COUNT: AtomicU32 = AtomicU32::new(0);
 static RETIRED: AtomicU64 = AtomicU64::new(0);
+
+fn key_of(role: Role, accept_address: &[u8; 16], accept_port: u16) -> u64 {
+    let [a, b, c, d] = [0, 4, 8, 12].map(|at| {
+        accept_address
+            .get(at..at + 4)
+            .and_then(|four| four.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
+    });
+    let port = u64::from(accept_port) << 1 | u64::from(role == Role::Accepting);
+    let mut key = port;
+    for word in [a, b, c, d] {
+        key = (key.rotate_left(21) ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    key | 1
+}
 
 impl Channel {
     const fn vacant() -> Self {
@@ -87,6 +106,9 @@ impl Channel {
         };
         if !mine {
             return;
+        }
+        if let Some(key) = KEYS.get(parts.index as usize) {
+            key.store(0, Ordering::Relaxed);
         }
         if home::is_current(parts.home) {
             // Release, partner: the acquire in `far_home_left`.
@@ -150,6 +172,10 @@ pub fn insert(
     LIVE_COUNT.fetch_add(1, Ordering::Relaxed);
     // Release, partner: the acquire in `get`.
     channel.phase.store(LIVE, Ordering::Release);
+    if let Some(key) = KEYS.get(index as usize) {
+        let known = key_of(role, &far_side.accept_address, far_side.accept_port);
+        key.store(known, Ordering::Release);
+    }
     Ok(channel)
 }
 
@@ -242,12 +268,36 @@ pub fn claimable(
     accept_address: [u8; 16],
     accept_port: u16,
 ) -> impl Iterator<Item = &'static Channel> {
-    live().filter(move |channel| {
-        channel.role() == role
-            && channel.far_side().is_some_and(|far| {
-                far.accept_port == accept_port && far.accept_address == accept_address
-            })
-    })
+    claimable_from(role, accept_address, accept_port, 0, CHANNELS_PER_PROCESS)
+}
+
+/// The same among `count` places from `first` on, going around: for looks that must stay cheap whatever the number.
+pub fn claimable_from(
+    role: Role,
+    accept_address: [u8; 16],
+    accept_port: u16,
+    first: usize,
+    count: usize,
+) -> impl Iterator<Item = &'static Channel> {
+    let used = if LIVE_COUNT.load(Ordering::Relaxed) == 0 {
+        0
+    } else {
+        (USED.load(Ordering::Acquire) as usize).min(TABLE.len())
+    };
+    let wanted = key_of(role, &accept_address, accept_port);
+    (0..used.min(count))
+        .map(move |step| (first + step) % used.max(1))
+        .filter(move |&index| {
+            KEYS.get(index)
+                .is_some_and(|key| key.load(Ordering::Acquire) == wanted)
+        })
+        .filter_map(|index| get(index as u32))
+        .filter(move |channel| {
+            channel.role() == role
+                && channel.far_side().is_some_and(|far| {
+                    far.accept_port == accept_port && far.accept_address == accept_address
+                })
+        })
 }
 
 /// Number of live channels.

@@ -17,13 +17,17 @@ use super::places::{Entered, Handle, Leave, Places};
 use super::{Progress, confined};
 use answered::{Answered, Found};
 use fastpath::channel::{Channel, Role, table};
+use fastpath::sync::{AtomicU32, Ordering};
 use handshake::{Handshake, dial};
 use kmod_interface::handshake::AddressPair;
+use kmod_interface::limits::CHANNELS_PER_PROCESS;
 use kmod_interface::reason::Reason;
 use rustix::fd::BorrowedFd;
 
 /// Negotiations of the accepting side at one time: handshakes, and claims that were answered.
 const NEGOTIATIONS_MAX: usize = 256;
+/// Channels looked at for claims at an ordinary receive.
+const CHANNELS_PER_LOOK: usize = 32;
 /// What S is prepared to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -62,10 +66,23 @@ fn handshake_tag(user: u32, class: u32) -> u64 {
 }
 
 impl Acceptor {
-    /// True when a claim may be waiting for one of this process's connections to `pair`'s accepting address: a load or
-    /// two per channel, for use before [`Acceptor::probe`] at every receive.
+    /// True when a claim may be waiting for one of this process's connections to `pair`'s accepting address: for use
+    /// before [`Acceptor::probe`] at every receive. Looks at a few channels at a time; a claim waits longer than it takes
+    /// to come around.
     pub fn may_have_claims(pair: &AddressPair) -> bool {
-        table::claimable(Role::Accepting, pair.accept_address, pair.accept_port)
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let first = if table::live_count() as usize <= CHANNELS_PER_LOOK {
+            0
+        } else {
+            NEXT.fetch_add(CHANNELS_PER_LOOK as u32, Ordering::Relaxed) as usize
+        };
+        let count = if first == 0 {
+            CHANNELS_PER_PROCESS
+        } else {
+            CHANNELS_PER_LOOK
+        };
+        let (address, port) = (pair.accept_address, pair.accept_port);
+        table::claimable_from(Role::Accepting, address, port, first, count)
             .any(Channel::claims_are_waiting)
     }
 

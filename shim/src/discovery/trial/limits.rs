@@ -28,8 +28,8 @@ fn limit(resource: u32, value: u64) -> u64 {
     }
 }
 
-/// Lets the kernel answer a system call with an errno from now on; with `first`, only for that first argument.
-fn forbid(call: libc::c_long, first: Option<i32>, errno: i32) {
+/// Lets the kernel answer a system call with an errno from now on; with `only`, for that argument's value.
+pub fn forbid(call: libc::c_long, only: Option<(u32, i32)>, errno: i32) {
     let filter = |code: u16, jump_true: u8, jump_false: u8, value: u32| libc::sock_filter {
         code,
         jt: jump_true,
@@ -44,9 +44,14 @@ fn forbid(call: libc::c_long, first: Option<i32>, errno: i32) {
     let mut program = [
         filter(LOAD, 0, 0, 0),
         filter(EQUAL, 0, 3, call as u32),
-        filter(LOAD, 0, 0, 16),
-        match first {
-            Some(value) => filter(EQUAL, 0, 1, value as u32),
+        filter(
+            LOAD,
+            0,
+            0,
+            16 + only.map_or(0, |(argument, _)| argument * 8),
+        ),
+        match only {
+            Some((_, value)) => filter(EQUAL, 0, 1, value as u32),
             None => filter(LOAD, 0, 0, 16),
         },
         filter(RETURN, 0, 0, ERRNO | errno as u32),
@@ -61,6 +66,13 @@ fn forbid(call: libc::c_long, first: Option<i32>, errno: i32) {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program), 0);
     }
+}
+
+/// Takes `SO_PASSRIGHTS` away, as it is before Linux 6.16.
+pub fn become_older() {
+    const SO_PASSRIGHTS: i32 = 83;
+    let call = libc::SYS_setsockopt;
+    forbid(call, Some((2, SO_PASSRIGHTS)), libc::ENOPROTOOPT);
 }
 
 /// Both ends of a connection, with a box open and waiting.
@@ -99,7 +111,11 @@ pub fn play(words: &[&str]) -> Option<String> {
         }
         ["no_unix_sockets"] => {
             let connection = connection(&listener());
-            forbid(libc::SYS_socket, Some(libc::AF_UNIX), libc::EAFNOSUPPORT);
+            forbid(
+                libc::SYS_socket,
+                Some((0, libc::AF_UNIX)),
+                libc::EAFNOSUPPORT,
+            );
             let c = name_of(connection.open(Chance::First));
             format!("{c} {}", name_of(connection.probe()))
         }
@@ -108,7 +124,7 @@ pub fn play(words: &[&str]) -> Option<String> {
                 let connection = connection(&listener());
                 (connection, ())
             };
-            forbid(libc::SYS_socket, Some(libc::AF_NETLINK), libc::EPERM);
+            forbid(libc::SYS_socket, Some((0, libc::AF_NETLINK)), libc::EPERM);
             name_of(connection.open(Chance::First)).to_owned()
         }
         ["no_memfd"] => {
@@ -120,6 +136,13 @@ pub fn play(words: &[&str]) -> Option<String> {
             let connection = connection(&listener());
             forbid(libc::SYS_statx, None, libc::EPERM);
             name_of(connection.open(Chance::First)).to_owned()
+        }
+        ["old_kernel"] => {
+            become_older();
+            let connection = connection(&listener());
+            let (c, s) = connection.bind(Chance::First);
+            leave((c, s));
+            "bound".to_owned()
         }
         ["confined"] => confined_in_the_middle(),
         _ => return None,
@@ -260,6 +283,11 @@ fn sandboxes_that_forbid_a_call_are_named() {
     assert_eq!(play_alone(&["no_netlink"]), ["forbidden"]);
     assert_eq!(play_alone(&["no_memfd"]), ["forbidden"]);
     assert_eq!(play_alone(&["no_statx"]), ["unsupported"]);
+}
+
+#[test]
+fn on_older_kernels_processes_of_one_user_bind_all_the_same() {
+    assert_eq!(play_alone(&["old_kernel"]), ["bound"]);
 }
 
 #[test]

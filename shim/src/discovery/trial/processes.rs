@@ -19,6 +19,8 @@ const EXCHANGES: u32 = 12;
 /// Bits of a role's namespaces.
 const USER: u32 = 1;
 const PROCESS_AND_MOUNT: u32 = 2;
+/// Not a namespace: C lives on a kernel without `SO_PASSRIGHTS`.
+const OLDER_KERNEL: u32 = 4;
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -229,6 +231,9 @@ pub fn play(words: &[&str]) -> Option<String> {
     Some(match words[0] {
         "connect" => {
             become_other(number(4), number(5));
+            if number(5) & OLDER_KERNEL != 0 {
+                super::limits::become_older();
+            }
             let result = connect(number(1) as u16, number(2), number(3) == 1);
             leave_with(&result, number(5))
         }
@@ -311,6 +316,19 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
             "namespaces {namespaces}: {c:?} {s:?}"
         );
     }
+}
+
+#[test]
+fn on_older_kernels_nothing_is_received_from_another_user() {
+    if !is_root() {
+        eprintln!("needs root to become two users");
+        return;
+    }
+    let (c, s) = two_processes(2, false, (1001, 1000), OLDER_KERNEL);
+    assert_eq!((&c[0][..], &s[0][..]), ("0", "0"), "{c:?} {s:?}");
+    assert_eq!(c[2], "0:unsupported,1:unsupported");
+    let (c, _) = two_processes(2, false, (1001, 1001), OLDER_KERNEL);
+    assert_eq!(c[0], "2", "{c:?}");
 }
 
 fn loopback_pair(connect_port: u16, accept_port: u16) -> AddressPair {

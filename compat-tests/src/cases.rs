@@ -2,13 +2,15 @@
 //!
 //! Writing one: a case is a function `fn name_as_a_sentence(stage: &mut Stage)` and a line `case!("call", name)` in the
 //! family's list. Make every observation certain before making it (`arrived`, `end_arrived`, `other_asleep`), say only
-//! what every correct run must say, and let the kernel be the judge: a case has no expected values.
+//! what every correct run must say, and let the kernel be the judge: a case has no expected values. A single call is
+//! asked for no more than 4096 bytes, the smallest ring: a longer one may stop where one carrier ends and the other
+//! begins, which POSIX allows; longer streams are received by as many calls as it takes.
 
 pub mod accept;
 pub mod cancel;
 pub mod capacity;
+pub mod close;
 pub mod connect;
-pub mod ends;
 pub mod faults;
 pub mod flags;
 pub mod interrupts;
@@ -25,6 +27,7 @@ pub mod requests;
 pub mod resets;
 pub mod send;
 pub mod sendfile;
+pub mod shutdown;
 pub mod sleepers;
 pub mod splice;
 pub mod timeouts;
@@ -55,7 +58,8 @@ const FAMILIES: &[&[Case]] = &[
     flags::CASES,
     options::CASES,
     names::CASES,
-    ends::CASES,
+    shutdown::CASES,
+    close::CASES,
     resets::CASES,
     capacity::CASES,
     sleepers::CASES,

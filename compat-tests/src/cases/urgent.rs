@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     case!("MSG_OOB", the_stream_goes_on_after_urgent_data)
         .rows(&[4])
         .proof(Proof::AtLeast(0)),
-    case!("MSG_OOB", urgent_data_without_any_is_told),
+    case!("MSG_OOB", urgent_data_without_any_is_told).proof(Proof::AtLeast(0)),
     case!("SO_OOBINLINE", an_urgent_byte_in_line)
         .rows(&[4])
         .start(Start::Connected)

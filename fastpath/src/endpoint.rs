@@ -91,6 +91,10 @@ pub struct Endpoint {
     pub broken: Plain32,
     /// Own shutdown(WR) has happened.
     pub write_shut: Plain32,
+    /// Own shutdown(RD) has happened.
+    pub read_shut: Plain32,
+    /// The far process died with bytes of ours unread; under `tx_lock`.
+    pub reset_due: Plain32,
     /// The reset that a far close with unread bytes means was shown; under `rx_lock`.
     pub reset_shown: Plain32,
     /// Length of the own ring; 0 = none allocated.
@@ -222,7 +226,7 @@ impl Endpoint {
     pub fn reset(&self) {
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
-        zero!(reset_shown broken tx_tail tx_head_seen ktx tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
+        zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen ktx tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
             shadow_cork spare_tx rx_head rx_tail_seen krx rx_ep granted rx_ring_bytes low_water rx_ring own_entry
             far_entry channel slot slot_generation row cookie bytes_in bytes_out turns last_transfer role next_turn

@@ -4,6 +4,14 @@
 #include <sys/sendfile.h>
 #include <time.h>
 
+#include <sys/stat.h>
+
+static int is_pipe(int descriptor)
+{
+    struct stat status;
+    return fstat(descriptor, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
 #define CHUNK_BYTES 16384
 /* As much as a pipe takes in one piece (PIPE_BUF): a pipe that is ready takes it without blocking. */
 #define PIPE_CHUNK_BYTES 4096
@@ -93,8 +101,11 @@ AXIO_HIDDEN ssize_t axio_sendfile(int out, int in, off_t *offset, size_t bytes)
         return REAL(sendfile)(out, in, offset, bytes);
     WHILE_KERNEL(enter_kernel_send, out, ssize_t, REAL(sendfile)(out, in, offset, bytes));
     off_t position = offset ? *offset : lseek(in, 0, SEEK_CUR);
-    if (position < 0)
+    if (position < 0) {
+        if (offset || errno == ESPIPE)
+            errno = EINVAL; /* only files can be sent */
         return -1;
+    }
     char buffer[CHUNK_BYTES];
     size_t done = 0;
     ssize_t result = 0;
@@ -124,13 +135,13 @@ static ssize_t splice_to_pipe(int socket, int pipe, size_t bytes, unsigned flags
 {
     char buffer[PIPE_CHUNK_BYTES];
     size_t part = bytes < sizeof buffer ? bytes : sizeof buffer;
-    int wait = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
     for (;;) {
-        ssize_t seen = axio_recv(socket, buffer, part, MSG_PEEK | wait);
+        /* SPLICE_F_NONBLOCK is about the pipe; the socket waits as its own O_NONBLOCK says. */
+        ssize_t seen = axio_recv(socket, buffer, part, MSG_PEEK);
         if (seen <= 0)
             return seen;
         struct pollfd entry = {pipe, POLLOUT, 0};
-        int nonblocking = wait || (REAL(fcntl)(pipe, F_GETFL) & O_NONBLOCK);
+        int nonblocking = (flags & SPLICE_F_NONBLOCK) || (REAL(fcntl)(pipe, F_GETFL) & O_NONBLOCK);
         int ready = REAL(poll)(&entry, 1, nonblocking ? 0 : -1);
         if (ready < 0)
             return -1;
@@ -157,8 +168,7 @@ static ssize_t splice_from_pipe(int pipe, int socket, size_t bytes, unsigned fla
 {
     char buffer[CHUNK_BYTES];
     size_t part = bytes < sizeof buffer ? bytes : sizeof buffer;
-    struct pollfd entry = {socket, POLLOUT, 0};
-    int nonblocking = (flags & SPLICE_F_NONBLOCK) || (REAL(fcntl)(socket, F_GETFL) & O_NONBLOCK);
+    int nonblocking = REAL(fcntl)(socket, F_GETFL) & O_NONBLOCK;
     if (nonblocking) {
         /* Nothing may be taken from the pipe that the socket does not take. */
         size_t room = axio_handlers->room(socket);
@@ -168,12 +178,11 @@ static ssize_t splice_from_pipe(int pipe, int socket, size_t bytes, unsigned fla
         }
         if (part > room)
             part = room;
-        entry.fd = pipe;
-        entry.events = POLLIN;
-        if ((flags & SPLICE_F_NONBLOCK) && REAL(poll)(&entry, 1, 0) == 0) {
-            errno = EAGAIN;
-            return -1;
-        }
+    }
+    struct pollfd entry = {pipe, POLLIN, 0};
+    if ((flags & SPLICE_F_NONBLOCK) && REAL(poll)(&entry, 1, 0) == 0) {
+        errno = EAGAIN;
+        return -1;
     }
     ssize_t taken = REAL(read)(pipe, buffer, part);
     if (taken <= 0)
@@ -198,16 +207,16 @@ AXIO_HIDDEN ssize_t axio_splice(int in, off64_t *in_offset, int out, off64_t *ou
     if (axio_is_managed(in)) {
         WHILE_KERNEL(enter_kernel_receive, in, ssize_t,
                      REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
-        if (in_offset) {
-            errno = ESPIPE;
+        if (in_offset || !is_pipe(out)) {
+            errno = EINVAL;
             return -1;
         }
         return bytes ? splice_to_pipe(in, out, bytes, flags) : 0;
     }
     if (axio_is_managed(out)) {
         WHILE_KERNEL(enter_kernel_send, out, ssize_t, REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
-        if (out_offset) {
-            errno = ESPIPE;
+        if (out_offset || !is_pipe(in)) {
+            errno = EINVAL;
             return -1;
         }
         return bytes ? splice_from_pipe(in, out, bytes, flags) : 0;

@@ -4,6 +4,9 @@
 
 AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, socklen_t length)
 {
+    if (axio_is_managed(descriptor) && (uintptr_t)address >= 4096 && length >= sizeof address->sa_family &&
+        address->sa_family == AF_UNSPEC)
+        axio_handlers->before_close(descriptor); /* dissolves the connection */
     int result = REAL(connect)(descriptor, address, length);
     const struct axio_handlers *handlers = axio_handlers;
     if (handlers) {

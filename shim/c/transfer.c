@@ -27,9 +27,12 @@ extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 /* A single buffer as a vector of one; it lives in the call. */
 #define ONE(buffer, bytes) (call.single = (struct iovec){(void *)(buffer), (bytes)}, &call.single)
 
+/* For read and readv nothing is nothing; recv of nothing waits for data. Above every flag the kernel knows. */
+#define AXIO_IS_READ 0x00800000
+
 AXIO_HIDDEN ssize_t axio_read(int descriptor, void *buffer, size_t bytes)
 {
-    RECEIVE(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(read)(descriptor, buffer, bytes));
+    RECEIVE(descriptor, ONE(buffer, bytes), 1, AXIO_IS_READ, ssize_t, REAL(read)(descriptor, buffer, bytes));
 }
 
 extern ssize_t __read_chk(int, void *, size_t, size_t);
@@ -42,7 +45,7 @@ AXIO_HIDDEN ssize_t axio_read_chk(int descriptor, void *buffer, size_t bytes, si
 
 AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int count)
 {
-    RECEIVE(descriptor, vector, (size_t)(ssize_t)count, 0, ssize_t, REAL(readv)(descriptor, vector, count));
+    RECEIVE(descriptor, vector, (size_t)(ssize_t)count, AXIO_IS_READ, ssize_t, REAL(readv)(descriptor, vector, count));
 }
 
 AXIO_HIDDEN ssize_t axio_recv(int descriptor, void *buffer, size_t bytes, int flags)
@@ -58,13 +61,24 @@ AXIO_HIDDEN ssize_t axio_recv_chk(int descriptor, void *buffer, size_t bytes, si
     return axio_recv(descriptor, buffer, bytes, flags);
 }
 
+/* `by_kernel` tells whether the kernel filled in what belongs to the result. */
+static ssize_t receive_from(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
+                            socklen_t *length, int *by_kernel)
+{
+    RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
+            (*by_kernel = 1, REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length)));
+}
+
 AXIO_HIDDEN ssize_t axio_recvfrom(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
                                   socklen_t *length)
 {
-    if (axio_is_managed(descriptor) && address && length)
+    if (!axio_is_managed(descriptor))
+        return REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length);
+    int by_kernel = 0;
+    ssize_t result = receive_from(descriptor, buffer, bytes, flags, address, length, &by_kernel);
+    if (result >= 0 && !by_kernel && address && length)
         *length = 0; /* a connected stream names nobody */
-    RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
-            REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length));
+    return result;
 }
 
 extern ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
@@ -76,29 +90,33 @@ AXIO_HIDDEN ssize_t axio_recvfrom_chk(int descriptor, void *buffer, size_t bytes
     return axio_recvfrom(descriptor, buffer, bytes, flags, address, length);
 }
 
+/* No user mapping lies in page 0 or in the kernel's half; more parts than this are refused by the kernel's own rule. */
+#define IS_PLAUSIBLE(message) ((uintptr_t)(message) >= 4096 && (uintptr_t)(message) >> 47 == 0)
+#define PARTS_MAX 1024
+
+static ssize_t receive_message(int descriptor, struct msghdr *message, int flags, int *by_kernel)
+{
+    RECEIVE(descriptor, message->msg_iov, message->msg_iovlen, flags, ssize_t,
+            (*by_kernel = 1, REAL(recvmsg)(descriptor, message, flags)));
+}
+
 AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int flags)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096) {
+    if (!axio_is_managed(descriptor) || !IS_PLAUSIBLE(message) || message->msg_iovlen > PARTS_MAX) {
         ssize_t result = REAL(recvmsg)(descriptor, message, flags);
         if (result >= 0 && axio_descriptors && message->msg_controllen)
             axio_fresh_rights(message);
         return result;
     }
-    struct axio_call call;
-    if (__builtin_expect(axio_cancel_seen, 0))
-        pthread_testcancel();
-    int next = axio_handlers->begin_receive(&call, descriptor, message->msg_iov, message->msg_iovlen, flags);
-    if (next == AXIO_DONE && call.error == 0) {
+    int by_kernel = 0;
+    ssize_t result = receive_message(descriptor, message, flags, &by_kernel);
+    if (result >= 0 && !by_kernel) {
         /* What the kernel writes back for a connected stream without ancillary data. */
         message->msg_namelen = 0;
         message->msg_controllen = 0;
-        message->msg_flags = 0;
-    } else if (next != AXIO_REAL && next != AXIO_COUNTED) {
-        message->msg_namelen = 0;
-        message->msg_controllen = 0;
-        message->msg_flags = 0;
+        message->msg_flags = flags & MSG_CMSG_CLOEXEC;
     }
-    AXIO_DRIVE(call, next, ssize_t, REAL(recvmsg)(descriptor, message, flags));
+    return result;
 }
 
 AXIO_HIDDEN ssize_t axio_write(int descriptor, const void *buffer, size_t bytes)
@@ -128,8 +146,8 @@ AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes
 
 AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)message < 4096) {
-        if (axio_descriptors && (uintptr_t)message >= 4096 && message->msg_controllen)
+    if (!axio_is_managed(descriptor) || !IS_PLAUSIBLE(message) || message->msg_iovlen > PARTS_MAX) {
+        if (axio_descriptors && IS_PLAUSIBLE(message) && message->msg_controllen)
             axio_hand_over_rights(message);
         return REAL(sendmsg)(descriptor, message, flags);
     }
@@ -138,18 +156,21 @@ AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, i
          REAL(sendmsg)(descriptor, message, flags));
 }
 
+/* Other flags are refused by the kernel for sockets, whatever is there to read. */
+#define KNOWN_RWF (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT)
+
 AXIO_HIDDEN ssize_t axio_preadv2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    if (!axio_is_managed(descriptor) || offset != -1)
+    if (!axio_is_managed(descriptor) || offset != -1 || (flags & ~KNOWN_RWF))
         return REAL(preadv2)(descriptor, vector, count, offset, flags);
-    int receive_flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+    int receive_flags = AXIO_IS_READ | (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
     RECEIVE(descriptor, vector, (size_t)(ssize_t)count, receive_flags, ssize_t,
             REAL(preadv2)(descriptor, vector, count, offset, flags));
 }
 
 AXIO_HIDDEN ssize_t axio_pwritev2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    if (!axio_is_managed(descriptor) || offset != -1)
+    if (!axio_is_managed(descriptor) || offset != -1 || (flags & ~KNOWN_RWF))
         return REAL(pwritev2)(descriptor, vector, count, offset, flags);
     int send_flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
     SEND(descriptor, vector, (size_t)(ssize_t)count, send_flags, ssize_t,

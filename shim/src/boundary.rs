@@ -93,6 +93,8 @@ pub struct State {
     pub interrupted: bool,
     /// The present wait has slept.
     pub slept: bool,
+    /// A low water mark no longer counts for this call.
+    pub takes_less: bool,
     /// Times in a row that the call had to yield.
     pub yields: u32,
 }
@@ -127,6 +129,7 @@ impl State {
             missed: false,
             interrupted: false,
             slept: false,
+            takes_less: false,
             yields: 0,
         }
     }

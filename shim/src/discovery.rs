@@ -58,6 +58,15 @@ pub enum Progress {
     Failed(Reason),
 }
 
+/// Moves a descriptor of ours out of the numbers that programs expect; its new number.
+pub fn keep_high(fresh: rustix::fd::OwnedFd) -> Option<i32> {
+    use rustix::fd::IntoRawFd;
+    let low = fastpath::memory::descriptor::Descriptor::from_number(fresh.into_raw_fd());
+    private::move_high(low)
+        .ok()
+        .map(fastpath::memory::descriptor::Descriptor::into_number)
+}
+
 static CONFINED: AtomicU32 = AtomicU32::new(0);
 
 /// The process has installed a seccomp filter, or otherwise confined itself, since its start: no discovery any more,

@@ -14,6 +14,7 @@ use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::sync::{AtomicU32, Ordering};
 use fastpath::wait::SpinPolicy;
+use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 use settings::Settings;
 
@@ -96,9 +97,21 @@ pub fn is_on() -> bool {
     PHASE.load(Ordering::Acquire) == 1
 }
 
+static OFF_REASON: AtomicU32 = AtomicU32::new(Reason::Rule as u32);
+
 /// No further sockets are managed; those that are go on.
-pub fn turn_off() {
+pub fn turn_off(reason: Reason) {
+    OFF_REASON.store(reason as u32, Ordering::Relaxed);
     PHASE.store(2, Ordering::Release);
+}
+
+/// Why no socket is managed any more, if so.
+#[must_use]
+pub fn reason_when_off() -> Option<Reason> {
+    if is_on() {
+        return None;
+    }
+    Reason::from_code(OFF_REASON.load(Ordering::Relaxed))
 }
 
 /// Runs a step of a call; a panic of ours ends that call with an error and acceleration for the process, never the
@@ -129,6 +142,7 @@ pub fn guarded_hook<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
 #[cold]
 fn fail_internally() {
     count(Counter::InternalErrors, 1);
+    OFF_REASON.store(Reason::Internal as u32, Ordering::Relaxed);
     if PHASE.swap(2, Ordering::AcqRel) != 2 {
         crate::log::line(
             settings::LogLevel::Error,

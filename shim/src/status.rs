@@ -71,11 +71,8 @@ fn make_page() -> Option<*mut u8> {
     unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), page.add(header::PROGRAM), 32) };
     word32(header::MAGIC, MAGIC);
     // A high number: programs expect low ones for themselves. The page stays mapped without it.
-    let high = rustix::io::fcntl_dupfd_cloexec(&memfd, 900)
-        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&memfd, 100));
-    if let Ok(high) = high {
-        use rustix::fd::IntoRawFd;
-        DESCRIPTOR.store(high.into_raw_fd(), Ordering::Release);
+    if let Some(number) = crate::discovery::keep_high(memfd) {
+        DESCRIPTOR.store(number, Ordering::Release);
     }
     Some(page)
 }

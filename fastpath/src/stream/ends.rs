@@ -35,10 +35,12 @@ impl Stream {
         if end == End::Kernel && endpoint.reset_shown.get() == 0 {
             // The far side closed with bytes of ours unread and without shutdown: on Linux that is a reset.
             let far = self.far();
-            let unread = endpoint.tx_ep.get() & 1 == 1
+            let unread_now = endpoint.tx_ep.get() & 1 == 1
                 && endpoint.over.get() == 0
                 && endpoint.write_shut.get() == 0
+                && endpoint.read_shut.get() == 0
                 && far.head().load(Ordering::Acquire) != endpoint.tx_tail.get();
+            let unread = unread_now || endpoint.reset_due.get() != 0;
             if unread && far.fin().load(Ordering::Acquire) == 0 {
                 // Shown once; afterwards the stream has just ended.
                 endpoint.reset_shown.set(1);
@@ -99,6 +101,7 @@ impl Stream {
 
     /// shutdown(RD): what is in the ring stays readable, then the stream has ended.
     pub fn shut_reading(&self) {
+        self.endpoint.read_shut.set(1);
         self.endpoint.keof.store(1, Ordering::Release);
         self.switched.set(true);
     }

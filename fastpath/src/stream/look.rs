@@ -207,8 +207,21 @@ impl Stream {
         };
         let bytes = if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
             let tail = self.far().tail().load(Ordering::Acquire);
-            let available = tail.wrapping_sub(self.endpoint.rx_head.get());
-            available.min(u64::from(self.endpoint.rx_ring_bytes.get()))
+            let available = tail
+                .wrapping_sub(self.endpoint.rx_head.get())
+                .min(u64::from(self.endpoint.rx_ring_bytes.get()));
+            // Behind a switch back the stream goes on in the kernel, after the bells.
+            let behind = if self.goes_on_in_kernel() {
+                let bells = self
+                    .far()
+                    .kr()
+                    .load(Ordering::Acquire)
+                    .wrapping_sub(self.endpoint.krx.get());
+                line::unread_bytes(self.descriptor).saturating_sub(bells)
+            } else {
+                0
+            };
+            available + behind
         } else {
             line::unread_bytes(self.descriptor)
         };

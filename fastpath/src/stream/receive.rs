@@ -45,6 +45,8 @@ pub struct Taking {
     pub peek: bool,
     /// MSG_TRUNC on a stream: count and discard without copying.
     pub discard: bool,
+    /// Length of the buffers.
+    pub wanted: usize,
     /// Fewer than this are "nothing yet", unless the stream has ended (SO_RCVLOWAT, WAITALL with peek).
     pub minimum: usize,
 }
@@ -249,7 +251,8 @@ impl Stream {
         let look_again = if switched || fin != 0 || keof != 0 {
             u64::MAX
         } else {
-            taking.minimum.max(1) as u64
+            // As much as was asked for: what was published meanwhile belongs to this call, too.
+            (taking.wanted.max(taking.minimum).max(1)) as u64
         };
         let mut available = ring.available(look_again)?;
         endpoint.rx_tail_seen.set(ring.tail_seen());
@@ -345,6 +348,14 @@ impl Stream {
             return Received::KernelBounded;
         }
         Received::Kernel
+    }
+
+    /// True when the ring is drained and the stream goes on in the kernel behind it: more may be there at once.
+    #[must_use]
+    pub fn goes_on_in_kernel(&self) -> bool {
+        self.is_bound()
+            && self.endpoint.rx_ep.get() & 1 == 1
+            && self.far().ep().load(Ordering::Acquire) != self.endpoint.rx_ep.get()
     }
 
     /// Counts the thread as inside a consuming kernel receive if the kernel carries and no grant is open or can be

@@ -58,7 +58,7 @@ impl Stream {
                 _ => return self.enter_kernel_send(),
             }
             let far = self.far();
-            if endpoint.over.get() != 0 {
+            if endpoint.over.get() != 0 || endpoint.write_shut.get() != 0 {
                 return self.enter_kernel_send();
             }
             if far.gone().load(Ordering::Acquire) != 0 {
@@ -83,11 +83,13 @@ impl Stream {
                 self.retreat(RetreatCause::Local);
                 continue;
             }
-            // A kernel end without `fin` and without `gone` is a dead process: the kernel must say EPIPE.
+            // A kernel end without `fin`, without `gone` and not by our own shutdown(RD): the far process is dead, nobody
+            // reads the ring any more. No bell, which the kernel would answer with a reset: its own answers count now.
             let dead = endpoint.keof.load(Ordering::Relaxed) != 0
-                && far.fin().load(Ordering::Relaxed) == 0;
+                && far.fin().load(Ordering::Relaxed) == 0
+                && endpoint.read_shut.get() == 0;
             if dead || endpoint.broken.get() != 0 {
-                self.retreat(RetreatCause::DeadLine);
+                self.far_is_dead();
                 continue;
             }
             match self.send_odd(pieces) {
@@ -192,6 +194,18 @@ impl Stream {
             return None;
         }
         Some(Sent::Full)
+    }
+
+    /// Under `tx_lock`, `ep` odd: the ring goes nowhere any more, plain kernel for ever.
+    #[cold]
+    fn far_is_dead(&self) {
+        let endpoint = self.endpoint;
+        if self.far().head().load(Ordering::Acquire) != endpoint.tx_tail.get() {
+            endpoint.reset_due.set(1);
+        }
+        super::line::restore_sending_options(endpoint, self.descriptor);
+        endpoint.over.set(1);
+        self.switched.set(true);
     }
 
     fn enter_kernel_send(&self) -> Sent {

@@ -60,30 +60,34 @@ impl Armed {
 const SLEEP_LIMIT_MS: u32 = 10;
 
 impl Stream {
-    /// SLEEP(rx): for a reader that found nothing.
-    pub fn prepare_sleep_receive(&self) -> Sleep {
-        self.prepare_sleep(Armed::Readers)
+    /// SLEEP(rx): for a reader that found less than `minimum` bytes.
+    pub fn prepare_sleep_receive(&self, minimum: usize) -> Sleep {
+        self.prepare(Armed::Readers, minimum)
     }
 
     /// SLEEP(tx): for a writer that found no room.
     pub fn prepare_sleep_send(&self) -> Sleep {
-        self.prepare_sleep(Armed::Writers)
+        self.prepare(Armed::Writers, 1)
     }
 
-    /// SLEEP for the classes in `wanted`.
+    /// SLEEP for the classes in `wanted`, readers by the socket's low water mark.
     pub fn prepare_sleep(&self, wanted: Armed) -> Sleep {
+        self.prepare(wanted, self.endpoint.low_water.get().max(1) as usize)
+    }
+
+    fn prepare(&self, wanted: Armed, minimum: usize) -> Sleep {
         match self.lock_receiving() {
             Ok(()) => {}
             Err(NotLocked::Reentered) => return Sleep::Reentered,
             // The next step of the call finds it out.
             Err(NotLocked::Stale) => return Sleep::Retry,
         }
-        let sleep = self.prepare_locked(wanted);
+        let sleep = self.prepare_locked(wanted, minimum);
         self.unlock_receiving();
         sleep
     }
 
-    fn prepare_locked(&self, wanted: Armed) -> Sleep {
+    fn prepare_locked(&self, wanted: Armed, minimum: usize) -> Sleep {
         let endpoint = self.endpoint;
         if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
             return Sleep::Retry;
@@ -123,7 +127,7 @@ impl Stream {
         reached(Label::SleepArm);
         // Second look, behind the full fence of `arm` (partners: SEND publishes tail, RECV publishes head, UPGRADE and
         // RETREAT publish ep, each with a fence before it reads `arm`).
-        let readable = wanted.readers() && self.sees_something_to_read();
+        let readable = wanted.readers() && self.sees_something_to_read(minimum);
         let sendable = wanted.writers() && (self.can_send() || !self.is_line_live());
         let rewind = far.gone().load(Ordering::Acquire) != 0 && endpoint.over.get() == 0;
         if readable || sendable || (rewind && endpoint.rewind_position.get() == 0) {
@@ -159,10 +163,14 @@ impl Stream {
         Sleep::Line(armed)
     }
 
-    fn sees_something_to_read(&self) -> bool {
+    fn sees_something_to_read(&self, minimum: usize) -> bool {
         let endpoint = self.endpoint;
         let far = self.far();
-        far.tail().load(Ordering::Acquire) != endpoint.rx_head.get()
+        let available = far
+            .tail()
+            .load(Ordering::Acquire)
+            .wrapping_sub(endpoint.rx_head.get());
+        available >= minimum.max(1) as u64
             || far.ep().load(Ordering::Acquire) != endpoint.rx_ep.get()
             || far.fin().load(Ordering::Acquire) != 0
             || endpoint.keof.load(Ordering::Acquire) != 0
@@ -236,14 +244,14 @@ impl Stream {
     /// What a spinning reader looks at: no lock, no system call.
     #[inline]
     #[must_use]
-    pub fn may_receive(&self) -> bool {
+    pub fn may_receive(&self, minimum: usize) -> bool {
         if !self.is_bound() {
             return true;
         }
         if self.endpoint.rx_ep.get() & 1 == 0 {
             return false;
         }
-        self.sees_something_to_read() || self.far().gone().load(Ordering::Relaxed) != 0
+        self.sees_something_to_read(minimum) || self.far().gone().load(Ordering::Relaxed) != 0
     }
 
     /// What a spinning writer looks at.

@@ -422,10 +422,11 @@ impl Stream {
         }
     }
 
-    /// Notes that the kernel stream has ended. A reset while bells were unread is only an end (SWITCH.md §4).
+    /// Notes that the kernel stream has ended. A reset while bells were unread is only an end (SWITCH.md §4); one behind an
+    /// orderly `gone`, which consumed its bells first, was meant (SO_LINGER 0, connect to AF_UNSPEC).
     pub(super) fn kernel_ended(&self, errno: Option<i32>) {
         if let Some(errno) = errno
-            && !line::is_reset(errno)
+            && (!line::is_reset(errno) || self.far().gone().load(Ordering::Acquire) != 0)
         {
             self.endpoint.error.store(errno as u32, Ordering::Release);
         }

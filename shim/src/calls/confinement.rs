@@ -56,7 +56,7 @@ pub extern "C" fn before_confinement(kind: c_int) {
         }
         if kind == BY_FILTER {
             discovery::confine();
-            process::turn_off();
+            process::turn_off(Reason::Confined);
         }
     });
 }
@@ -67,6 +67,6 @@ pub extern "C" fn io_uring_appears() {
         if family::process_place().is_some() {
             leave_all(Reason::IoUring);
         }
-        process::turn_off();
+        process::turn_off(Reason::IoUring);
     });
 }

@@ -66,7 +66,7 @@ pub extern "C" fn fork_child() {
         family::become_child(reserved(), 0);
         status::forget_page();
         if reserved().is_none() {
-            process::turn_off();
+            process::turn_off(Reason::Shared);
         }
     });
 }

@@ -129,8 +129,8 @@ fn unmanaged_reason(descriptor: c_int) -> Reason {
     if !is_tcp(descriptor) {
         return Reason::NotStreamSocket;
     }
-    if !process::is_on() {
-        return Reason::Internal;
+    if let Some(reason) = process::reason_when_off() {
+        return reason;
     }
     let Some((far, far_port)) = kernel_call::far_name(descriptor) else {
         return match fd_table::wish(descriptor) {

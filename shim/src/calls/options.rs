@@ -85,7 +85,19 @@ pub unsafe extern "C" fn set_option(
             (SOL_SOCKET, SO_RCVLOWAT)
                 if reads_int && stream.is_bound() && endpoint.granted.get() != 0 =>
             {
-                endpoint.low_water.set(number.max(1) as u32);
+                // The kernel judges and clamps the value; the line keeps 1.
+                let set = fastpath::kernel_call::set_socket_option::<c_int>(
+                    descriptor, level, name, number,
+                );
+                let clamped =
+                    fastpath::kernel_call::socket_option::<c_int>(descriptor, level, name)
+                        .unwrap_or(1);
+                let _ =
+                    fastpath::kernel_call::set_socket_option::<c_int>(descriptor, level, name, 1);
+                if set.is_err() {
+                    return PASS;
+                }
+                endpoint.low_water.set(clamped.max(1) as u32);
                 // SAFETY: the trampoline's own local.
                 unsafe { *result = 0 };
                 process::readiness_changed(&stream);
@@ -208,6 +220,9 @@ pub unsafe extern "C" fn request(
             FIOASYNC | SIOCATMARK => {
                 if request == FIOASYNC {
                     upgrade::give_up(&stream, Reason::KernelFeature);
+                } else {
+                    // The mark is looked for behind the bells of a switch back.
+                    let _ = stream.readable_bytes();
                 }
                 PASS
             }

@@ -31,8 +31,9 @@ const MSG_DONTWAIT: c_int = 0x40;
 const MSG_WAITALL: c_int = 0x100;
 const MSG_ERRQUEUE: c_int = 0x2000;
 const MSG_NOSIGNAL: c_int = 0x4000;
-const MSG_ZEROCOPY: c_int = 0x0400_0000;
 const MSG_FASTOPEN: c_int = 0x2000_0000;
+/// Set by the trampoline: read(2) or readv(2), for which nothing is nothing.
+const IS_READ: c_int = 0x0080_0000;
 /// Set by the trampoline: the message has ancillary data.
 const HAS_CONTROL: c_int = c_int::MIN;
 const EINTR: c_int = 4;
@@ -182,7 +183,8 @@ fn begin(
     let Some((index, generation, endpoint)) = fd_table::get(descriptor) else {
         return Action::Real;
     };
-    let total = match checked_total(first, count) {
+    let single = core::ptr::eq(first, &raw const call.single);
+    let total = match checked_total(kind, single, first, count) {
         Ok(total) => total,
         // The kernel finds the same fault, and says it for its own reasons first (EBADF, EPIPE).
         Err(EINVAL) => return call.failed(EINVAL),
@@ -202,7 +204,11 @@ fn begin(
     let stream = Stream::new(endpoint, generation, descriptor, me());
     match kind {
         Kind::Send => {
-            if flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN | HAS_CONTROL) != 0 {
+            if flags & MSG_FASTOPEN != 0 {
+                // The kernel refuses it on a connection, without sending anything.
+                return Action::Real;
+            }
+            if flags & (MSG_OOB | HAS_CONTROL) != 0 {
                 upgrade::give_up(&stream, Reason::KernelFeature);
             } else if endpoint.last_transfer.get() != 2
                 || endpoint.negotiation.load(Ordering::Relaxed) != 0
@@ -220,8 +226,11 @@ fn begin(
                 return Action::Real;
             }
             if flags & MSG_OOB != 0 {
-                upgrade::give_up(&stream, Reason::KernelFeature);
+                // The sender went back to the kernel for it; what is in the ring lies before it.
                 return Action::Real;
+            }
+            if total == 0 && flags & IS_READ != 0 {
+                return call.done(0);
             }
             if endpoint.negotiation.load(Ordering::Relaxed) != 0 {
                 upgrade::before_receive(&stream);
@@ -233,7 +242,12 @@ fn begin(
 
 /// Length of a vector, with the checks the kernel makes before anything else (POSIX.md row 32).
 #[inline(always)]
-fn checked_total(first: *const Piece, count: usize) -> Result<usize, c_int> {
+fn checked_total(
+    kind: Kind,
+    single: bool,
+    first: *const Piece,
+    count: usize,
+) -> Result<usize, c_int> {
     if count > IOV_MAX {
         return Err(EINVAL);
     }
@@ -244,10 +258,15 @@ fn checked_total(first: *const Piece, count: usize) -> Result<usize, c_int> {
     for index in 0..count {
         // SAFETY: a plausible user address; the program vouches for the rest.
         let piece = unsafe { first.add(index).read() };
-        if piece.bytes > isize::MAX as usize {
+        if piece.bytes > isize::MAX as usize && !single {
             return Err(EINVAL);
         }
-        if piece.bytes != 0 && !is_user_address(piece.base) {
+        let end = (piece.base as usize).checked_add(piece.bytes);
+        if end.is_none_or(|end| end >> 47 != 0) {
+            return Err(EFAULT);
+        }
+        // A receive into page 0 faults only when there is something to copy.
+        if kind == Kind::Send && piece.bytes != 0 && !is_user_address(piece.base) {
             return Err(EFAULT);
         }
         total = total.saturating_add(piece.bytes);
@@ -366,6 +385,9 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
     loop {
         let state = call.state();
         let taking = taking_of(state, stream.endpoint);
+        if !taking.discard && state.total > 0 && leads_nowhere(&mut state.pieces) {
+            return receive_into_nowhere(call, stream, taking);
+        }
         let received = stream.receive(&mut state.pieces, taking);
         after_stream(stream);
         match received {
@@ -373,6 +395,12 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
                 state.done += bytes;
                 end_wait(state, stream);
                 let wait_all = state.flags & (MSG_WAITALL | MSG_PEEK) == MSG_WAITALL;
+                let peek = state.flags & MSG_PEEK != 0;
+                if state.done < state.total && !wait_all && !peek && stream.goes_on_in_kernel() {
+                    // The kernel's queue is behind the ring's: one receive sees both, without waiting.
+                    state.flags |= MSG_DONTWAIT;
+                    continue;
+                }
                 if state.done >= state.total || !wait_all {
                     return received_some(call, stream);
                 }
@@ -410,6 +438,11 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
             }
             Received::Empty => {
                 if is_nonblocking(call) {
+                    if taking.minimum > 1 && !call.state().takes_less {
+                        // Low water marks are for those who wait.
+                        call.state().takes_less = true;
+                        continue;
+                    }
                     look_at_kernel(stream);
                     if stream.endpoint.keof.load(Ordering::Acquire) != 0 && call.state().yields == 0
                     {
@@ -447,6 +480,14 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
 fn taking_of(state: &State, endpoint: &Endpoint) -> Taking {
     let peek = state.flags & MSG_PEEK != 0;
     let left = state.total - state.done;
+    if state.takes_less {
+        return Taking {
+            peek,
+            wanted: left,
+            discard: state.flags & MSG_TRUNC != 0,
+            minimum: left.min(1),
+        };
+    }
     let mut minimum = left.min((endpoint.low_water.get() as usize).max(1));
     if peek && state.flags & MSG_WAITALL != 0 {
         minimum = left;
@@ -458,8 +499,36 @@ fn taking_of(state: &State, endpoint: &Endpoint) -> Taking {
     }
     Taking {
         peek,
+        wanted: left,
         discard: state.flags & MSG_TRUNC != 0,
         minimum,
+    }
+}
+
+/// True when the next byte would be written to page 0.
+#[inline(always)]
+fn leads_nowhere(pieces: &mut Pieces) -> bool {
+    pieces
+        .present()
+        .is_some_and(|(target, _)| (target as usize) < 4096)
+}
+
+/// A receive into page 0: what came before counts; a fault if there is something to copy; else as if nothing were
+/// there, without waiting (a program that waits with a null buffer gets its fault at once).
+#[cold]
+fn receive_into_nowhere(call: &mut Call, stream: &Stream, taking: Taking) -> Action {
+    let done = call.state().done;
+    if done > 0 {
+        return call.done(done as isize);
+    }
+    let empty = matches!(
+        stream.receive(&mut Pieces::NONE.clone(), taking),
+        Received::Empty
+    );
+    if empty && is_nonblocking(call) {
+        call.failed(EAGAIN)
+    } else {
+        call.failed(EFAULT)
     }
 }
 
@@ -479,7 +548,8 @@ fn received_end(call: &mut Call, stream: &Stream) -> Action {
 
 /// The rest of the present piece goes through the kernel after all.
 fn rest(call: &mut Call, action: Action) -> Action {
-    let flags = call.state().flags & !HAS_CONTROL;
+    // The kernel would restart a blocking rest after a handler; a part done ends the call instead (see go_to_sleep).
+    let flags = call.state().flags & !(HAS_CONTROL | IS_READ) | MSG_DONTWAIT;
     let Some((base, bytes)) = call.state().pieces.present() else {
         let done = call.state().done;
         call.state().counted = Counted::No;
@@ -607,10 +677,11 @@ fn spin(state: &mut State, stream: &Stream, ready: impl Fn(&Stream) -> bool) -> 
 }
 
 fn wait_to_receive(call: &mut Call, stream: &Stream) -> Option<Action> {
-    if spin(call.state(), stream, Stream::may_receive) {
+    let minimum = taking_of(call.state(), stream.endpoint).minimum;
+    if spin(call.state(), stream, |stream| stream.may_receive(minimum)) {
         return None;
     }
-    let sleep = stream.prepare_sleep_receive();
+    let sleep = stream.prepare_sleep_receive(minimum);
     after_stream(stream);
     go_to_sleep(call, sleep, 1)
 }
@@ -633,9 +704,10 @@ fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
             call.state().counted = Counted::Asleep(armed);
             call.state().slept = true;
             let deadline = deadline(call);
-            if deadline == 0 {
+            if deadline == 0 && call.state().done == 0 {
                 return Some(Action::Peek);
             }
+            // A call that has done a part is ended by every handler, SA_RESTART or not: ppoll tells of each.
             call.masked = 0;
             Some(poll_until(call, events, deadline))
         }
@@ -682,13 +754,17 @@ fn deadline(call: &mut Call) -> u64 {
 }
 
 fn poll_until(call: &mut Call, events: c_int, until_ns: u64) -> Action {
+    call.events = events;
+    call.has_timeout = 0;
+    if until_ns == 0 {
+        return Action::Poll;
+    }
     let left_ns = until_ns.saturating_sub(monotonic_ns());
     call.timeout = Timespec {
         seconds: (left_ns / 1_000_000_000) as i64,
         nanoseconds: (left_ns % 1_000_000_000) as i64,
     };
     call.has_timeout = 1;
-    call.events = events;
     Action::Poll
 }
 
@@ -730,7 +806,8 @@ fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
     }
     if error == EINTR {
         let done = call.state().done;
-        return if done > 0 {
+        // A receive of nothing that is interrupted has received nothing.
+        return if done > 0 || call.state().total == 0 {
             call.done(done as isize)
         } else {
             call.failed(EINTR)
@@ -807,6 +884,17 @@ fn counted_returned(call: &mut Call, result: c_long, error: c_int) -> Action {
     }
     // A rest: what came before counts.
     if result <= 0 {
+        if result < 0 && error == EAGAIN && !is_nonblocking(call) && stream.is_some() {
+            const POLLIN: c_int = 1;
+            const POLLOUT: c_int = 4;
+            let deadline = deadline(call);
+            call.masked = 0;
+            return poll_until(
+                call,
+                if kind == Kind::Send { POLLOUT } else { POLLIN },
+                deadline,
+            );
+        }
         let done = call.state().done;
         if result < 0
             && error != EAGAIN

@@ -40,7 +40,7 @@ fn identity(number: RawFd) -> Option<(u64, u64)> {
 }
 
 /// Moves a fresh descriptor out of the numbers that programs expect.
-fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
+pub(super) fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
     const F_DUPFD_CLOEXEC: i32 = 1030;
     let limit = resource_limit(RLIMIT_NOFILE)
         .map_err(failure::of_errno)?

@@ -14,7 +14,7 @@ logs=$target/test-logs
 # A stage that has not ended by then hangs; the programs have watchdogs of their own and should have ended it before.
 hang_after=45m
 
-packages=(gcc g++ libc6-dev make procps python3 curl iproute2 redis-server redis-tools nginx-light memcached libmemcached-tools wrk socat)
+packages=(gcc g++ libc6-dev make procps python3 curl iproute2 redis-server redis-tools nginx-light memcached libmemcached-tools wrk socat valgrind)
 
 # name | what it shows | command
 stages=(
@@ -23,11 +23,20 @@ stages=(
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
     "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
     "without_knock|the attacks on discovery succeed in a build without the knock, so their failure elsewhere means something|cargo test -p shim --lib --features without-knock discovery"
+    "loom|rings, bells, ready bits and locks under the model checker, on the shipped source|fastpath/loom.sh"
+    "model|the switch: every configuration and every deliberate bug that fits into some minutes|fastpath/switch-model/check.sh --quick"
+    "instructions|the hot calls have not become longer|fastpath/benches/instructions.sh --check"
     "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
+    "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
     "example_opt_in|the opt-in server without the library: the kernel's own answers|examples/opt_in_server/run.sh kernel"
 )
+
+# Coverage-guided fuzzing needs a nightly compiler, which nothing else here does.
+if cargo +nightly --version >/dev/null 2>&1; then
+    stages+=("fuzz|a lying far side of the ring and offers from strangers, some seconds each|fastpath/fuzz/run.sh 20")
+fi
 
 usage() { sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'; }
 case ${1:-} in

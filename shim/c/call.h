@@ -80,6 +80,11 @@ struct axio_handlers {
     void (*after_failed_exec)(void);
     void (*before_spawn)(void);
     void (*at_exit)(void);
+    int (*control_set)(int set, int operation, int descriptor, const void *event, int *error);
+    int (*begin_wait)(void *wait);
+    int (*after_wait)(void *wait, int result, int error);
+    int (*again_wait)(void *wait);
+    void (*abandon_wait)(void *wait);
 };
 
 extern AXIO_HIDDEN const struct axio_handlers *axio_handlers; /* null until the Rust side is ready */
@@ -93,6 +98,18 @@ static inline int axio_is_managed(int descriptor)
     uint64_t *table = __atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE);
     return __builtin_expect(table != 0, 0) && (unsigned)descriptor < AXIO_DESCRIPTORS_LIMIT &&
            __atomic_load_n(&table[descriptor], __ATOMIC_RELAXED) != 0;
+}
+
+/* Which epoll set an ordinary descriptor was added to, plus one. Also tells of epoll sets inside others. */
+#define AXIO_WATCHED_LIMIT (1u << 16)
+#define AXIO_WATCHED_BY_MANY UINT32_MAX
+extern AXIO_HIDDEN uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
+
+/* A number that the kernel has just given out is in no set. */
+static inline void axio_number_is_new(int descriptor)
+{
+    if ((unsigned)descriptor < AXIO_WATCHED_LIMIT && __atomic_load_n(&axio_watched_by[descriptor], __ATOMIC_RELAXED))
+        __atomic_store_n(&axio_watched_by[descriptor], 0, __ATOMIC_RELAXED);
 }
 
 AXIO_HIDDEN int axio_sleep(struct axio_call *call, int action);

@@ -20,6 +20,7 @@ AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, soc
 AXIO_HIDDEN int axio_accept(int listener, struct sockaddr *address, socklen_t *length)
 {
     int result = REAL(accept)(listener, address, length);
+    axio_number_is_new(result);
     if (result >= 0 && axio_handlers)
         axio_handlers->after_accept(listener, result);
     return result;
@@ -28,6 +29,7 @@ AXIO_HIDDEN int axio_accept(int listener, struct sockaddr *address, socklen_t *l
 AXIO_HIDDEN int axio_accept4(int listener, struct sockaddr *address, socklen_t *length, int flags)
 {
     int result = REAL(accept4)(listener, address, length, flags);
+    axio_number_is_new(result);
     if (result >= 0 && axio_handlers)
         axio_handlers->after_accept(listener, result);
     return result;
@@ -57,6 +59,7 @@ AXIO_HIDDEN int axio_close(int descriptor)
 AXIO_HIDDEN int axio_socket(int domain, int type, int protocol)
 {
     int result = REAL(socket)(domain, type, protocol);
+    axio_number_is_new(result);
     if (axio_is_managed(result))
         axio_handlers->number_returned(result);
     return result;

@@ -9,6 +9,7 @@
 //! * [`confinement`]: the process hands descriptors over, confines itself, or uses io_uring.
 //! * [`opt_in`]: Axio's own requests on a descriptor.
 //! * [`forking`]: fork, exec, exit.
+//! * [`readiness`]: epoll, poll, select.
 #![expect(unsafe_code, reason = "exports C symbols")]
 
 pub mod confinement;
@@ -16,6 +17,7 @@ pub mod forking;
 pub mod lifecycle;
 pub mod opt_in;
 pub mod options;
+pub mod readiness;
 pub mod transfer;
 
 macro_rules! interpose {
@@ -142,5 +144,11 @@ pub mod exports {
         axio_fexecve: fexecve;
         axio__exit: _exit;
         axio__Exit: _Exit;
+        axio_epoll_create: epoll_create;
+        axio_epoll_create1: epoll_create1;
+        axio_epoll_ctl: epoll_ctl;
+        axio_epoll_wait: epoll_wait;
+        axio_epoll_pwait: epoll_pwait;
+        axio_epoll_pwait2: epoll_pwait2;
     }
 }

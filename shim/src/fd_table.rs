@@ -1,6 +1,7 @@
 //! Which descriptor number means which endpoint, in this process.
 //!
-//! One word per number: generation in the upper half, index + 1 in the lower; 0 = not managed. The trampolines read it
+//! One word per number: generation in the upper half, index + 1 in the lower; 0 = not managed. A number that names an
+//! epoll instance with managed members has a word, too, marked as such. The trampolines read it
 //! before anything else, so the table is an array that is mapped when the first matching socket appears and never moves.
 #![expect(
     unsafe_code,
@@ -85,6 +86,13 @@ pub fn get(descriptor: c_int) -> Option<(u32, u32, &'static Endpoint)> {
         .then_some((index, generation, endpoint))
 }
 
+/// True when a number means anything here, also something that has ended.
+#[inline(always)]
+#[must_use]
+pub fn is_used(descriptor: c_int) -> bool {
+    word(descriptor).is_some_and(|word| word.load(Ordering::Acquire) as u32 != 0)
+}
+
 /// The endpoint a number means, as a call's view of its stream.
 #[inline(always)]
 #[must_use]
@@ -122,6 +130,54 @@ pub fn set_wish(descriptor: c_int, accelerate: Option<bool>) -> bool {
         (before as u32 == 0).then_some(value)
     });
     kept.is_ok()
+}
+
+/// Marks a word that means an epoll instance, in the half that holds an index.
+const INSTANCE: u32 = 1 << 31;
+
+/// The epoll instance a number means: its index and generation.
+#[inline(always)]
+#[must_use]
+pub fn instance(descriptor: c_int) -> Option<(u32, u32)> {
+    let value = word(descriptor)?.load(Ordering::Acquire);
+    (value as u32 & INSTANCE != 0).then_some((value as u32 & !INSTANCE, (value >> 32) as u32))
+}
+
+/// Lets a number mean an epoll instance.
+pub fn set_instance(descriptor: c_int, index: u32, generation: u32) -> bool {
+    word(descriptor)
+        .map(|word| {
+            word.store(
+                u64::from(generation) << 32 | u64::from(index | INSTANCE),
+                Ordering::Release,
+            );
+        })
+        .is_some()
+}
+
+/// Forgets a number that means an epoll instance.
+pub fn take_instance(descriptor: c_int) -> Option<(u32, u32)> {
+    let word = word(descriptor)?;
+    let value = word.load(Ordering::Acquire);
+    (value as u32 & INSTANCE != 0
+        && word
+            .compare_exchange(value, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok())
+    .then_some((value as u32 & !INSTANCE, (value >> 32) as u32))
+}
+
+/// Calls `each` for every number in `first..=last` that means an epoll instance.
+pub fn for_each_instance(first: c_int, last: c_int, mut each: impl FnMut(c_int)) {
+    (first.max(0)..=last.min(HIGHEST.load(Ordering::Relaxed)))
+        .filter(|descriptor| instance(*descriptor).is_some())
+        .for_each(&mut each);
+}
+
+/// Another number that means an epoll instance.
+#[must_use]
+pub fn any_number_of_instance(index: u32, generation: u32) -> Option<c_int> {
+    (0..=HIGHEST.load(Ordering::Relaxed))
+        .find(|descriptor| instance(*descriptor) == Some((index, generation)))
 }
 
 /// Lets a number mean an endpoint.

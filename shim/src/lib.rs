@@ -11,6 +11,7 @@
 //! * [`process`]: what is true of this process: settings, policies, whether acceleration is on.
 //! * [`fd_table`]: which descriptor number means which endpoint.
 //! * [`upgrade`]: evidence, and when discovery is tried.
+//! * [`readiness`]: epoll, poll, select over two carriers.
 //! * [`status`]: the statistics page, the status ioctl, the report at exit.
 
 pub mod boundary;
@@ -19,6 +20,7 @@ pub mod discovery;
 pub mod fd_table;
 pub mod log;
 pub mod process;
+pub mod readiness;
 pub mod startup;
 pub mod status;
 pub mod upgrade;

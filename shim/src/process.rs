@@ -154,7 +154,7 @@ fn fail_internally() {
 /// A direction changed its carrier, or bells were consumed that an epoll set may have been asleep for.
 #[cold]
 pub fn readiness_changed(stream: &Stream) {
-    let _ = stream;
+    crate::readiness::changes::changed(stream);
 }
 
 /// Is a signal pending that runs a handler once the mask is `program_mask` again? `Some(true)`: with SA_RESTART.

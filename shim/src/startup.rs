@@ -12,7 +12,7 @@
     reason = "constructor: reads the argument block and fills the handlers' pointer"
 )]
 
-use crate::calls::{confinement, forking, lifecycle, options, transfer};
+use crate::calls::{confinement, forking, lifecycle, options, readiness, transfer};
 use crate::{log, process};
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -66,6 +66,11 @@ struct Handlers {
     after_failed_exec: extern "C" fn(),
     before_spawn: extern "C" fn(),
     at_exit: extern "C" fn(),
+    control_set: unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, *mut c_int) -> c_int,
+    begin_wait: unsafe extern "C" fn(*mut c_void) -> c_int,
+    after_wait: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
+    again_wait: unsafe extern "C" fn(*mut c_void) -> c_int,
+    abandon_wait: unsafe extern "C" fn(*mut c_void),
 }
 
 static HANDLERS: Handlers = Handlers {
@@ -100,6 +105,11 @@ static HANDLERS: Handlers = Handlers {
     after_failed_exec: forking::after_failed_exec,
     before_spawn: forking::before_spawn,
     at_exit: forking::at_exit,
+    control_set: readiness::control_set,
+    begin_wait: readiness::begin_wait,
+    after_wait: readiness::after_wait,
+    again_wait: readiness::again_wait,
+    abandon_wait: readiness::abandon_wait,
 };
 
 unsafe extern "C" {

@@ -22,6 +22,15 @@ pub struct Readiness {
     pub failed: bool,
 }
 
+/// Who carries the two directions of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carriers {
+    /// The ring carries what we receive, or the far side has switched to it and we have not passed the switch.
+    pub receives_by_ring: bool,
+    /// The ring carries what we send.
+    pub sends_by_ring: bool,
+}
+
 const POLLIN: i16 = 1;
 const POLLOUT: i16 = 4;
 const POLLERR: i16 = 8;
@@ -169,6 +178,10 @@ impl Stream {
 
     fn sending_readiness(&self) -> bool {
         let endpoint = self.endpoint;
+        if endpoint.write_shut.get() != 0 {
+            // As tcp_poll has it: a send after shutdown does not block, it fails.
+            return true;
+        }
         if endpoint.tx_ep.get() & 1 == 1 && endpoint.over.get() == 0 {
             if self.has_room() {
                 return true;
@@ -193,6 +206,104 @@ impl Stream {
             }
         }
         poll_one(self.descriptor, POLLOUT, 0) & (POLLOUT | POLLERR | POLLHUP) != 0
+    }
+
+    /// Who carries the two directions.
+    #[inline]
+    #[must_use]
+    pub fn carriers(&self) -> Carriers {
+        let endpoint = self.endpoint;
+        if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+            return Carriers::default();
+        }
+        let rx_ep = endpoint.rx_ep.get();
+        let far_ep = self.far().ep().load(Ordering::Acquire);
+        Carriers {
+            receives_by_ring: rx_ep & 1 == 1
+                || (far_ep != rx_ep && endpoint.granted.get() == rx_ep.wrapping_add(1)),
+            sends_by_ring: endpoint.tx_ep.get() & 1 == 1 && endpoint.over.get() == 0,
+        }
+    }
+
+    /// What can be said without a lock or a system call, for a look at every connection of a set. Ends that only the
+    /// kernel knows of are not seen: the line's own events tell of them. `None`: only [`Self::readiness`] can tell.
+    #[inline]
+    #[must_use]
+    pub fn glance(&self, ask_writable: bool) -> Option<Readiness> {
+        let endpoint = self.endpoint;
+        if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+            return None;
+        }
+        let far = self.far();
+        let rx_ep = endpoint.rx_ep.get();
+        if rx_ep & 1 == 0 || far.ep().load(Ordering::Acquire) != rx_ep {
+            return None;
+        }
+        let ended =
+            far.fin().load(Ordering::Acquire) != 0 || endpoint.keof.load(Ordering::Acquire) != 0;
+        // Head before tail: another thread's receive in between makes less available, never a negative amount.
+        let head = endpoint.rx_head.get();
+        let available = far.tail().load(Ordering::Acquire).wrapping_sub(head);
+        if available == 0 && ended {
+            return None;
+        }
+        if ask_writable
+            && endpoint.write_shut.get() == 0
+            && !(endpoint.tx_ep.get() & 1 == 1 && endpoint.over.get() == 0 && self.has_room())
+        {
+            return None;
+        }
+        let failed = endpoint.error.load(Ordering::Acquire) != 0;
+        Some(Readiness {
+            readable: available >= u64::from(endpoint.low_water.get().max(1)) || ended || failed,
+            writable: ask_writable,
+            read_ended: ended,
+            hung_up: false,
+            failed,
+        })
+    }
+
+    /// Bytes the far side ever published here: an edge-triggered watcher compares it with what it saw last.
+    #[inline]
+    #[must_use]
+    pub fn receive_position(&self) -> u64 {
+        if self.endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+            return 0;
+        }
+        self.far().tail().load(Ordering::Acquire)
+    }
+
+    /// Bytes published that the far side has not taken, while nothing of its own could wake us when it leaves: the
+    /// direction we receive is on the kernel, so its leaving rings no bell (SWITCH.md §3, bounded sleeps).
+    #[must_use]
+    pub fn may_be_left_unnoticed(&self) -> bool {
+        self.is_bound() && self.endpoint.rx_ep.get() & 1 == 0 && self.unsent_ring_bytes() != 0
+    }
+
+    /// After an event of the line: takes the bells that have arrived, unless somebody sleeps on them. Says how many.
+    pub fn drain_line(&self) -> u64 {
+        if self.lock_receiving().is_err() {
+            return 0;
+        }
+        let endpoint = self.endpoint;
+        let before = endpoint.krx.get();
+        if endpoint.binding.load(Ordering::Acquire) == binding::BOUND
+            && endpoint.rx_ep.get() & 1 == 1
+            && endpoint.asleep.load(Ordering::Acquire) == 0
+        {
+            let far = self.far();
+            let end = if far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get() {
+                far.koff().load(Ordering::Acquire)
+            } else {
+                far.kr().load(Ordering::Acquire)
+            };
+            if before != end {
+                self.consume_to(end);
+            }
+        }
+        let taken = endpoint.krx.get().wrapping_sub(before);
+        self.unlock_receiving();
+        taken
     }
 
     /// Bytes that a receive would find now (FIONREAD).

@@ -37,6 +37,7 @@ fn leave_all(reason: Reason) {
 /// A descriptor is about to be used by stdio, or sent to another process.
 pub extern "C" fn hand_over(descriptor: c_int, to: c_int) {
     process::guarded_hook((), || {
+        crate::readiness::sharing::handed_over(descriptor);
         if let Some(stream) = fd_table::stream(descriptor) {
             let reason = if to == TO_STDIO {
                 Reason::StandardStream

@@ -3,6 +3,7 @@
 use crate::boundary::{forget_thread, me};
 use crate::calls::confinement::leave_for_good;
 use crate::calls::lifecycle;
+use crate::readiness::sharing;
 use crate::{discovery, fd_table, process, status};
 use core::ffi::c_int;
 use fastpath::family;
@@ -28,6 +29,7 @@ pub extern "C" fn fork_prepare() {
         if family::process_place().is_none() {
             return;
         }
+        sharing::before_fork();
         let place = family::reserve_child_place();
         CHILD_PLACE.store(place.map_or(NO_PLACE, |place| place + 1), Ordering::Release);
         for_each_stream(|stream| {
@@ -43,6 +45,7 @@ pub extern "C" fn fork_prepare() {
 /// In the parent: `child` is its id, or negative when fork failed.
 pub extern "C" fn fork_parent(child: c_int) {
     process::guarded_hook((), || {
+        sharing::after_fork(child > 0);
         let Some(place) = reserved() else { return };
         if child > 0 {
             family::name_child(place, child as u32);
@@ -62,6 +65,7 @@ pub extern "C" fn fork_child() {
         if family::process_place().is_none() {
             return;
         }
+        sharing::on_fork_child();
         discovery::on_fork_child();
         family::become_child(reserved(), 0);
         status::forget_page();
@@ -89,6 +93,7 @@ pub extern "C" fn before_exec() {
         }
         let place = family::process_place();
         status::report();
+        sharing::before_exec();
         for_each_stream(|stream| {
             let closes = kernel_call::file_control(stream.descriptor, F_GETFD, 0)
                 .is_ok_and(|flags| flags & FD_CLOEXEC != 0);

@@ -6,6 +6,7 @@
 
 use super::opt_in;
 use crate::boundary::me;
+use crate::readiness::changes;
 use crate::{fd_table, process, status, upgrade};
 use core::ffi::{c_int, c_void};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -58,6 +59,7 @@ pub extern "C" fn before_close_range(first: u32, last: u32) {
         let last = last.min(c_int::MAX as u32) as c_int;
         if let Ok(first) = c_int::try_from(first) {
             fd_table::for_each(first, last, |descriptor, _, _, _| forget(descriptor, true));
+            fd_table::for_each_instance(first, last, |descriptor| forget(descriptor, true));
         }
     });
 }
@@ -111,7 +113,7 @@ pub unsafe extern "C" fn after_connect(
 /// accept() has returned a connection.
 pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
     process::guarded_hook((), || {
-        if fd_table::get(descriptor).is_some() {
+        if fd_table::is_used(descriptor) {
             number_returned(descriptor);
         }
         // A wish for an earlier socket of this number, which was closed behind us.
@@ -142,7 +144,7 @@ pub fn manage(descriptor: c_int, role: u32) -> bool {
 }
 
 fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
-    if fd_table::get(descriptor).is_some() {
+    if fd_table::is_used(descriptor) {
         number_returned(descriptor);
     }
     if fd_table::ensure().is_err() || family::ensure(0).is_err() {
@@ -174,6 +176,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
         index,
         endpoint.generation.load(Ordering::Acquire),
     );
+    crate::readiness::changes::managed(descriptor);
     Some(())
 }
 
@@ -194,13 +197,18 @@ pub extern "C" fn before_close(descriptor: c_int) {
 
 /// A number no longer means its endpoint; `open`: the kernel socket still exists under it.
 pub fn forget(descriptor: c_int, open: bool) {
+    if changes::set_number_gone(descriptor) {
+        return;
+    }
     let Some((index, generation, endpoint)) = fd_table::take(descriptor) else {
         return;
     };
     let Some(place) = family::process_place() else {
         return;
     };
-    if !endpoint.remove_number(place) {
+    let last = endpoint.remove_number(place);
+    changes::socket_number_gone(index, generation, descriptor, open, last);
+    if !last {
         return;
     }
     let stream = Stream::new(endpoint, generation, descriptor, me());
@@ -220,10 +228,11 @@ pub fn forget(descriptor: c_int, open: bool) {
 }
 
 /// This side has left: its slot and its part in the channel are given back, once.
-pub fn give_channel_back(endpoint: &Endpoint) {
+pub fn give_channel_back(endpoint: &'static Endpoint) {
     let Some(index) = endpoint.channel.get().checked_sub(1) else {
         return;
     };
+    changes::channel_leaves(endpoint);
     endpoint.channel.set(0);
     if let Some(channel) = fastpath::channel::table::get(index) {
         channel.slot_leave(endpoint.slot.get(), endpoint.slot_generation.get());
@@ -263,8 +272,11 @@ pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_i
 /// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
 pub extern "C" fn duplicated(from: c_int, to: c_int) {
     process::guarded_hook((), || {
-        if fd_table::get(to).is_some() {
+        if fd_table::is_used(to) {
             forget(to, false);
+        }
+        if changes::set_duplicated(from, to) {
+            return;
         }
         let Some((index, generation, endpoint)) = fd_table::get(from) else {
             fd_table::set_wish(to, fd_table::wish(from));

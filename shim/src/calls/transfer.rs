@@ -350,6 +350,7 @@ fn drive_send(call: &mut Call, stream: &Stream) -> Action {
             Sent::Full => {
                 if is_nonblocking(call) {
                     stream.endpoint.out_blocked.store(1, Ordering::Release);
+                    crate::readiness::changes::send_blocked(stream);
                     return would_block(call);
                 }
                 match wait_to_send(call, stream) {

@@ -1,0 +1,164 @@
+/* epoll sets: what the program registers, and waiting for it. */
+#include "readiness.h"
+
+/* glibc has it since 2.35; it is looked up by name. */
+extern int epoll_pwait2(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+
+uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
+
+/* An ordinary descriptor entered or left a set. It may become a managed socket by a later connect(). */
+static void note_watched(int set, int operation, int descriptor)
+{
+    if ((unsigned)descriptor >= AXIO_WATCHED_LIMIT)
+        return;
+    uint32_t *word = &axio_watched_by[descriptor];
+    uint32_t before = __atomic_load_n(word, __ATOMIC_RELAXED), now = (uint32_t)set + 1;
+    if (operation == EPOLL_CTL_ADD && before != now)
+        __atomic_store_n(word, before == 0 ? now : AXIO_WATCHED_BY_MANY, __ATOMIC_RELAXED);
+    else if (operation == EPOLL_CTL_DEL && before == now)
+        __atomic_store_n(word, 0, __ATOMIC_RELAXED);
+}
+
+AXIO_HIDDEN int axio_epoll_create(int size)
+{
+    int result = REAL(epoll_create)(size);
+    axio_number_is_new(result);
+    if (axio_is_managed(result))
+        axio_handlers->number_returned(result);
+    return result;
+}
+
+AXIO_HIDDEN int axio_epoll_create1(int flags)
+{
+    int result = REAL(epoll_create1)(flags);
+    axio_number_is_new(result);
+    if (axio_is_managed(result))
+        axio_handlers->number_returned(result);
+    return result;
+}
+
+AXIO_HIDDEN int axio_epoll_ctl(int set, int operation, int descriptor, struct epoll_event *event)
+{
+    int managed = axio_is_managed(descriptor);
+    if (managed || axio_is_managed(set)) {
+        int error = 0;
+        if (axio_handlers->control_set(set, operation, descriptor, event, &error)) {
+            if (error == 0)
+                return 0;
+            errno = error;
+            return -1;
+        }
+    }
+    int result = REAL(epoll_ctl)(set, operation, descriptor, event);
+    if (result == 0 && !managed)
+        note_watched(set, operation, descriptor);
+    return result;
+}
+
+/* The kernel's own wait, with a time-out in nanoseconds where milliseconds are too coarse. */
+static int sleep_in_set(const struct axio_wait *wait, const sigset_t *mask)
+{
+    static int no_nanoseconds;
+    if (!wait->sleep_has_timeout)
+        return REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, -1, mask);
+    const long milli = 1000000;
+    int is_whole = wait->sleep.tv_nsec % milli == 0;
+    if ((!is_whole || wait->sleep.tv_sec > 2000000) && !__atomic_load_n(&no_nanoseconds, __ATOMIC_RELAXED)) {
+        int result = REAL(epoll_pwait2)(wait->set, wait->events, wait->maximum, &wait->sleep, mask);
+        /* Kernels before 5.11 do not have it; a sandbox may forbid what it does not know. */
+        if (result >= 0 || (errno != ENOSYS && errno != EPERM))
+            return result;
+        __atomic_store_n(&no_nanoseconds, 1, __ATOMIC_RELAXED);
+    }
+    int timeout = wait->sleep.tv_sec > 2000000
+                      ? 2000000000
+                      : (int)(wait->sleep.tv_sec * 1000 + (wait->sleep.tv_nsec + milli - 1) / milli);
+    return REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, timeout, mask);
+}
+
+/* Drives a wait to its end; false: the program's own call is to be made. */
+static int drive(struct axio_wait *wait, const sigset_t *mask)
+{
+    sigset_t before;
+    int masked = 0;
+    int next = axio_handlers->begin_wait(wait);
+    for (;;) {
+        if (__builtin_expect(next == AXIO_WAIT_SLEEP, 1)) {
+            int result, error;
+            pthread_cleanup_push(axio_handlers->abandon_wait, wait);
+            result = sleep_in_set(wait, masked && !mask ? &before : mask);
+            error = errno;
+            pthread_cleanup_pop(0);
+            next = axio_handlers->after_wait(wait, result, result < 0 ? error : 0);
+        } else if (next == AXIO_WAIT_AGAIN) {
+            /* It has slept and found nothing: from here on a signal runs only inside the next sleep, where the kernel
+             * tells of it (POSIX.md R6). */
+            if (!masked) {
+                sigset_t all;
+                sigfillset(&all);
+                pthread_sigmask(SIG_SETMASK, &all, &before);
+                masked = 1;
+            }
+            next = axio_handlers->again_wait(wait);
+        } else {
+            if (masked)
+                pthread_sigmask(SIG_SETMASK, &before, 0);
+            return next == AXIO_WAIT_DONE;
+        }
+    }
+}
+
+static void set_milliseconds(struct axio_wait *wait, int timeout)
+{
+    wait->has_timeout = timeout >= 0;
+    wait->timeout.tv_sec = timeout / 1000;
+    wait->timeout.tv_nsec = timeout % 1000 * 1000000L;
+}
+
+static int finish(const struct axio_wait *wait)
+{
+    if (wait->error)
+        errno = wait->error;
+    return wait->result;
+}
+
+AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum, int timeout)
+{
+    if (axio_is_managed(set)) {
+        struct axio_wait wait = {.set = set, .maximum = maximum, .events = events};
+        set_milliseconds(&wait, timeout);
+        if (__builtin_expect(axio_cancel_seen, 0))
+            pthread_testcancel();
+        if (drive(&wait, 0))
+            return finish(&wait);
+    }
+    return REAL(epoll_wait)(set, events, maximum, timeout);
+}
+
+AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximum, int timeout, const sigset_t *mask)
+{
+    if (axio_is_managed(set)) {
+        struct axio_wait wait = {.set = set, .maximum = maximum, .events = events};
+        set_milliseconds(&wait, timeout);
+        if (__builtin_expect(axio_cancel_seen, 0))
+            pthread_testcancel();
+        if (drive(&wait, mask))
+            return finish(&wait);
+    }
+    return REAL(epoll_pwait)(set, events, maximum, timeout, mask);
+}
+
+AXIO_HIDDEN int axio_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
+                                  const sigset_t *mask)
+{
+    if (axio_is_managed(set) && (timeout == 0 || (uintptr_t)timeout >= 4096)) {
+        struct axio_wait wait = {.set = set, .maximum = maximum, .events = events, .has_timeout = timeout != 0};
+        if (timeout)
+            wait.timeout = *timeout;
+        if (__builtin_expect(axio_cancel_seen, 0))
+            pthread_testcancel();
+        if (drive(&wait, mask))
+            return finish(&wait);
+    }
+    return REAL(epoll_pwait2)(set, events, maximum, timeout, mask);
+}

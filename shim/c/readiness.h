@@ -1,0 +1,28 @@
+/* One wait on an epoll set, as the trampoline and the Rust side share it. Mirrored in src/readiness/wait.rs. */
+#ifndef AXIO_READINESS_H
+#define AXIO_READINESS_H
+#include "call.h"
+#include <sys/epoll.h>
+
+/* What to do next. */
+enum axio_wait_action {
+    AXIO_WAIT_DONE = 0,  /* return wait.result; wait.error is errno unless 0 */
+    AXIO_WAIT_REAL = 1,  /* the program's own call, nothing behind it */
+    AXIO_WAIT_SLEEP = 2, /* sleep as wait.sleep says, then handlers->after_wait */
+    AXIO_WAIT_AGAIN = 3, /* hold signals back, then handlers->again_wait */
+};
+
+struct axio_wait {
+    int result;
+    int error;
+    int set;
+    int maximum;
+    struct epoll_event *events;
+    struct timespec timeout;
+    int has_timeout;
+    int sleep_has_timeout;
+    struct timespec sleep;
+    unsigned long rust[8];
+};
+
+#endif

@@ -1,0 +1,82 @@
+//! epoll, poll, select: the entry points. What they do is in [`crate::readiness`].
+#![expect(
+    unsafe_code,
+    reason = "entry points called by the trampolines with raw pointers"
+)]
+
+use crate::process;
+use crate::readiness::control;
+use crate::readiness::kernel_set::{DELETE, Event};
+use crate::readiness::wait::{self, Action, Wait};
+use core::ffi::{c_int, c_void};
+
+/// epoll_ctl() on a managed socket, or on a set that has some. True: `error` is the answer, 0 for success.
+///
+/// # Safety
+/// `event` is the program's argument; `error` is writable.
+pub unsafe extern "C" fn control_set(
+    set: c_int,
+    operation: c_int,
+    descriptor: c_int,
+    event: *const c_void,
+    error: *mut c_int,
+) -> c_int {
+    process::guarded_hook(0, || {
+        let address = event as usize;
+        let wish = if operation != DELETE && address >= 4096 && address >> 47 == 0 {
+            // SAFETY: a plausible address; the program vouches for the rest.
+            let event = unsafe { event.cast::<Event>().read_unaligned() };
+            Some((event.events, event.u64))
+        } else {
+            None
+        };
+        match control::control(set, operation, descriptor, wish) {
+            None => 0,
+            Some(answer) => {
+                // SAFETY: the trampoline's own variable.
+                unsafe { *error = answer.err().unwrap_or(0) };
+                1
+            }
+        }
+    })
+}
+
+/// Starts a wait.
+///
+/// # Safety
+/// `wait` is the trampoline's record.
+pub unsafe extern "C" fn begin_wait(wait: *mut c_void) -> c_int {
+    // SAFETY: as promised.
+    let wait = unsafe { &mut *wait.cast::<Wait>() };
+    process::guarded_hook(Action::Real, || wait::begin(wait)) as c_int
+}
+
+/// A sleep has ended.
+///
+/// # Safety
+/// `wait` is the record of a wait that was begun.
+pub unsafe extern "C" fn after_wait(wait: *mut c_void, result: c_int, error: c_int) -> c_int {
+    // SAFETY: as promised.
+    let wait = unsafe { &mut *wait.cast::<Wait>() };
+    process::guarded_hook(Action::Real, || wait::after(wait, result, error)) as c_int
+}
+
+/// Goes on with signals held back.
+///
+/// # Safety
+/// As [`after_wait`].
+pub unsafe extern "C" fn again_wait(wait: *mut c_void) -> c_int {
+    // SAFETY: as promised.
+    let wait = unsafe { &mut *wait.cast::<Wait>() };
+    process::guarded_hook(Action::Real, || wait::again(wait)) as c_int
+}
+
+/// The thread is being cancelled in its sleep.
+///
+/// # Safety
+/// As [`after_wait`].
+pub unsafe extern "C" fn abandon_wait(wait: *mut c_void) {
+    // SAFETY: as promised.
+    let wait = unsafe { &mut *wait.cast::<Wait>() };
+    process::guarded_hook((), || wait::abandon(wait));
+}

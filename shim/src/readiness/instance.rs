@@ -1,0 +1,437 @@
+//! One epoll file of this process that has, or had, managed members. Several descriptor numbers may name it.
+//!
+//! Made when the first managed socket is added. The words behind a descriptor number in the table of descriptors say
+//! which instance it is, so that an epoll descriptor without managed members costs its calls two loads.
+#![expect(
+    unsafe_code,
+    reason = "a harvest position in a cell guarded by the lock"
+)]
+
+use super::links::{BUCKETS, Chains, List};
+use super::tables;
+use crate::boundary::me;
+use crate::fd_table;
+use core::cell::UnsafeCell;
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use fastpath::channel::{Channel, table};
+use fastpath::endpoint::{Plain32, Plain64};
+use fastpath::kernel_call;
+use fastpath::lock::{self, LockWord, Owner};
+use fastpath::ready::Harvest;
+use fastpath::wait::WaitHistory;
+use kmod_interface::limits::{CHANNELS_PER_PROCESS, WAITERS};
+
+const _: () = assert!(BUCKETS.is_power_of_two());
+
+/// A channel with members that this instance's waiter watches.
+#[repr(C)]
+pub struct Joined {
+    /// Index of the channel in the process's table.
+    pub channel: AtomicU32,
+    /// Members there.
+    pub members: Plain32,
+    harvest: UnsafeCell<Harvest>,
+}
+
+impl Joined {
+    /// The channel, while it lives.
+    #[inline(always)]
+    #[must_use]
+    pub fn channel(&self) -> Option<&'static Channel> {
+        table::get(self.channel.load(Ordering::Relaxed))
+    }
+}
+
+/// One epoll file.
+#[repr(C, align(64))]
+pub struct Instance {
+    lock: LockWord,
+    /// 1 while in use. Claimed before it is filled.
+    in_use: AtomicU32,
+    /// Raised when it is given up, so that a number that still names it does not.
+    pub generation: AtomicU32,
+    /// Descriptor numbers that name it.
+    pub numbers: Plain32,
+    /// One of them, for system calls of other threads.
+    pub number: Plain32,
+    /// Registrations, ghosts included.
+    pub registrations: AtomicU32,
+    /// Threads asleep in the kernel, in this process.
+    pub sleepers: Plain32,
+    /// Present epoch of the waiter; odd = armed.
+    pub epoch: Plain32,
+    /// Index of the waiter; 0 = none: members arm the connections' own epochs.
+    pub waiter: Plain32,
+    /// Registered in a set, polled or selected: other waiters see it through the kernel.
+    pub exposed: Plain32,
+    /// Came to this process by fork: the parent owns the waiter and the kernel's masks.
+    pub inherited: Plain32,
+    /// The parent of a fork: a child may use it, too.
+    pub forked: Plain32,
+    /// Two processes use it: its members stay on the kernel.
+    pub shared: Plain32,
+    /// Its word in the shared mapping.
+    pub family_word: Plain32,
+    /// Accelerated members without the waiter.
+    pub without_waiter: Plain32,
+    /// Ready registrations that another thread listed, as a spinner sees it without the lock.
+    pub listed: AtomicU32,
+    /// When the kernel's set was last looked at, in time stamp ticks.
+    pub last_look_ticks: AtomicU64,
+    /// Whose turn it is with room for one event: 0 the ring's, 1 the kernel's.
+    pub kernel_turn: Plain32,
+    /// Channel whose bits were found last, plus one, for the hints of its bells.
+    pub last_channel: AtomicU32,
+    /// Changes of the kernel's registrations.
+    pub control_count: AtomicU32,
+    /// `control_count` when the kernel's registrations were last read, plus one; 0 = never.
+    pub compared_count: Plain32,
+    /// Counts waits, so that none reports a member twice.
+    pub serial: Plain32,
+    /// The member whose OUT makes the set readable, plus one; 0 = none.
+    pub beacon: Plain32,
+    /// When the impatient were last looked at, in time stamp ticks.
+    pub last_patience_ticks: Plain64,
+    /// Worth a look.
+    pub ready: List,
+    /// All registrations.
+    pub all: List,
+    /// Those that a ring carries.
+    pub accelerated: List,
+    /// Those that must be looked at after some time.
+    pub impatient: List,
+    /// How long waits take.
+    pub history: WaitHistory,
+    /// By descriptor number.
+    pub by_number: Chains,
+    /// By data.
+    pub by_data: Chains,
+    /// By channel and slot.
+    pub by_slot: Chains,
+    /// Channels joined, densely.
+    pub joined_count: AtomicU32,
+    joined: [Joined; CHANNELS_PER_PROCESS],
+}
+
+// SAFETY: `harvest` is touched under the lock only; the rest is atomics.
+unsafe impl Sync for Instance {}
+
+/// The lock of an instance, held.
+pub struct Held {
+    /// The instance.
+    pub instance: &'static Instance,
+    /// Its index.
+    pub index: u32,
+    /// Who holds it.
+    pub me: Owner,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.instance.lock.unlock(self.me);
+    }
+}
+
+fn is_alive(owner: Owner) -> bool {
+    kernel_call::thread_exists(kernel_call::process_id(), owner.thread)
+}
+
+/// Takes the lock of the instance at `index`, if it still has `generation`. Nothing when it has not, or when this very
+/// thread holds it (a signal handler above its own interrupted call).
+#[must_use]
+pub fn lock(index: u32, generation: u32) -> Option<Held> {
+    let instance = tables::instance(index)?;
+    let held = lock_any(index, instance)?;
+    (instance.generation.load(Ordering::Relaxed) == generation
+        && instance.in_use.load(Ordering::Relaxed) == 1)
+        .then_some(held)
+}
+
+/// Takes the lock of an instance, whatever it is now.
+#[must_use]
+pub fn lock_any(index: u32, instance: &'static Instance) -> Option<Held> {
+    let me = me();
+    match instance.lock.lock(me, is_alive) {
+        lock::Locked::OwnThread => None,
+        // A thread that ended inside: the lists are in order after every step, at worst a member is not listed.
+        lock::Locked::Taken | lock::Locked::Recovered => Some(Held {
+            instance,
+            index,
+            me,
+        }),
+    }
+}
+
+/// Which instances [`lock_all`] has locked.
+static LOCKED: [AtomicU32; tables::INSTANCES] = [const { AtomicU32::new(0) }; tables::INSTANCES];
+
+/// Before fork: every instance in use is locked, so that the child inherits books in order.
+pub fn lock_all(each: impl Fn(&Held)) {
+    for (index, instance) in tables::instances() {
+        if instance.in_use.load(Ordering::Relaxed) == 1
+            && let Some(held) = lock_any(index, instance)
+            && let Some(locked) = LOCKED.get(index as usize)
+        {
+            each(&held);
+            locked.store(1, Ordering::Relaxed);
+            core::mem::forget(held);
+        }
+    }
+}
+
+/// After fork, in the thread that called [`lock_all`] or in the child's only thread: the locks are free again.
+pub fn unlock_all(in_child: bool, each: impl Fn(&Held)) {
+    for (index, instance) in tables::instances() {
+        let Some(locked) = LOCKED.get(index as usize) else {
+            continue;
+        };
+        let was_locked = locked.swap(0, Ordering::Relaxed) == 1;
+        if !was_locked && !in_child {
+            continue;
+        }
+        if in_child {
+            instance.lock.reset();
+        } else {
+            instance.lock.unlock(me());
+        }
+        if was_locked && let Some(held) = lock_any(index, instance) {
+            each(&held);
+        }
+    }
+}
+
+/// In a fork child: nothing is joined, nobody sleeps; the words of the waiter are the parent's.
+pub fn disown(instance: &Instance) {
+    instance.joined_count.store(0, Ordering::Relaxed);
+    instance.waiter.set(0);
+    instance.sleepers.set(0);
+    instance.without_waiter.set(0);
+    instance.beacon.set(0);
+    instance.inherited.set(1);
+}
+
+/// The instance a descriptor number names.
+#[inline(always)]
+#[must_use]
+pub fn of_number(number: c_int) -> Option<(u32, u32, &'static Instance)> {
+    let (index, generation) = fd_table::instance(number)?;
+    let instance = tables::instance(index)?;
+    (instance.generation.load(Ordering::Acquire) == generation)
+        .then_some((index, generation, instance))
+}
+
+/// Bit w: waiter w is taken. Waiter 0 means the connections' own epochs.
+static WAITERS_TAKEN: AtomicU64 = AtomicU64::new(1);
+/// Last epoch of each waiter, over all instances that had it: a ringer compares with the epoch it rang for last, so none
+/// may come twice.
+static EPOCHS: [AtomicU32; WAITERS] = [const { AtomicU32::new(0) }; WAITERS];
+
+fn take_waiter() -> u32 {
+    loop {
+        let taken = WAITERS_TAKEN.load(Ordering::Acquire);
+        let free = (!taken).trailing_zeros();
+        if free >= WAITERS as u32 {
+            return 0;
+        }
+        if WAITERS_TAKEN
+            .compare_exchange(
+                taken,
+                taken | 1 << free,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+        {
+            return free;
+        }
+    }
+}
+
+/// In a fork child: the parent's waiters are its own; the child's channels are others.
+pub fn forget_waiters() {
+    WAITERS_TAKEN.store(1, Ordering::Release);
+}
+
+/// Makes an instance for an epoll descriptor that had none. Its lock is held.
+#[must_use]
+pub fn create(number: c_int) -> Option<Held> {
+    if !tables::ensure() || fd_table::ensure().is_err() {
+        return None;
+    }
+    for (index, instance) in tables::instances() {
+        if instance.in_use.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        let Some(held) = lock_any(index, instance) else {
+            continue;
+        };
+        if instance.in_use.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        let generation = instance.generation.load(Ordering::Relaxed);
+        if !fd_table::set_instance(number, index, generation) {
+            return None;
+        }
+        for word in [
+            &instance.sleepers,
+            &instance.exposed,
+            &instance.inherited,
+            &instance.forked,
+            &instance.shared,
+            &instance.without_waiter,
+            &instance.kernel_turn,
+            &instance.compared_count,
+            &instance.beacon,
+        ] {
+            word.set(0);
+        }
+        instance.last_patience_ticks.set(0);
+        instance.control_count.store(0, Ordering::Relaxed);
+        instance.numbers.set(1);
+        instance.number.set(number as u32);
+        instance.registrations.store(0, Ordering::Relaxed);
+        instance.listed.store(0, Ordering::Relaxed);
+        instance.last_channel.store(0, Ordering::Relaxed);
+        instance.last_look_ticks.store(0, Ordering::Relaxed);
+        instance.joined_count.store(0, Ordering::Relaxed);
+        instance.history.reset();
+        instance.family_word.set(tables::take_family_word());
+        let waiter = take_waiter();
+        instance.waiter.set(waiter);
+        instance.epoch.set(
+            EPOCHS
+                .get(waiter as usize)
+                .map_or(0, |epoch| epoch.load(Ordering::Relaxed)),
+        );
+        instance.in_use.store(1, Ordering::Release);
+        fd_table::note(number);
+        return Some(held);
+    }
+    None
+}
+
+impl Held {
+    /// Ends the instance: its registrations are gone already.
+    pub fn retire(&self) {
+        let instance = self.instance;
+        instance.generation.store(
+            instance.generation.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
+        let waiter = instance.waiter.get();
+        instance.waiter.set(0);
+        if waiter != 0 {
+            WAITERS_TAKEN.fetch_and(!(1 << waiter), Ordering::AcqRel);
+        }
+        instance.in_use.store(0, Ordering::Release);
+    }
+
+    /// Sets the epoch of the waiter in memory of this process; the channels are told by the caller.
+    #[inline]
+    pub fn set_epoch(&self, epoch: u32) {
+        self.instance.epoch.set(epoch);
+        if let Some(last) = EPOCHS.get(self.instance.waiter.get() as usize) {
+            last.store(epoch, Ordering::Relaxed);
+        }
+    }
+
+    /// Runs over the joined channels with their harvest positions.
+    #[inline]
+    pub fn for_each_joined(&self, mut each: impl FnMut(&'static Channel, &mut Harvest)) {
+        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
+        for joined in self.instance.joined.iter().take(count) {
+            if let Some(channel) = joined.channel() {
+                // SAFETY: the lock is held, and `each` gets one position at a time.
+                each(channel, unsafe { &mut *joined.harvest.get() });
+            }
+        }
+    }
+
+    /// One more member in a channel; true when it is the first there.
+    pub fn join(&self, channel: u32) -> Option<bool> {
+        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
+        for joined in self.instance.joined.iter().take(count) {
+            if joined.channel.load(Ordering::Relaxed) == channel {
+                joined.members.add(1);
+                return Some(false);
+            }
+        }
+        let joined = self.instance.joined.get(count)?;
+        joined.channel.store(channel, Ordering::Relaxed);
+        joined.members.set(1);
+        // SAFETY: the lock is held.
+        unsafe { *joined.harvest.get() = Harvest::new() };
+        // Release, partner: the acquire of a spinner, which has no lock.
+        self.instance
+            .joined_count
+            .store(count as u32 + 1, Ordering::Release);
+        Some(true)
+    }
+
+    /// One member less; true when it was the last there.
+    pub fn part(&self, channel: u32) -> bool {
+        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
+        let joined = &self.instance.joined;
+        let Some((place, found)) = joined
+            .iter()
+            .enumerate()
+            .take(count)
+            .find(|(_, joined)| joined.channel.load(Ordering::Relaxed) == channel)
+        else {
+            return false;
+        };
+        found.members.set(found.members.get().wrapping_sub(1));
+        if found.members.get() != 0 {
+            return false;
+        }
+        if let Some(last) = joined.get(count - 1)
+            && count - 1 != place
+        {
+            found
+                .channel
+                .store(last.channel.load(Ordering::Relaxed), Ordering::Relaxed);
+            found.members.set(last.members.get());
+            // SAFETY: the lock is held.
+            unsafe { *found.harvest.get() = *last.harvest.get() };
+        }
+        self.instance
+            .joined_count
+            .store(count as u32 - 1, Ordering::Release);
+        true
+    }
+}
+
+impl Instance {
+    /// True while nobody needs anything of ours: the kernel serves the set alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.accelerated.count() == 0 && self.impatient.count() == 0
+    }
+
+    /// As a spinner looks, without the lock: has a far side marked something, or another thread listed something?
+    #[inline]
+    #[must_use]
+    pub fn sees_something(&self) -> bool {
+        if self.listed.load(Ordering::Relaxed) != 0 {
+            return true;
+        }
+        let waiter = self.waiter.get() as usize;
+        let count = self.joined_count.load(Ordering::Acquire) as usize;
+        self.joined.iter().take(count).any(|joined| {
+            joined.channel().is_some_and(|channel| {
+                match (
+                    channel.far_ready_summary(waiter),
+                    channel.own_answer_summary(waiter),
+                ) {
+                    (Some(summary), Some(answer)) => {
+                        summary.load(fastpath::sync::Ordering::Acquire)
+                            != answer.load(fastpath::sync::Ordering::Relaxed)
+                    }
+                    _ => false,
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,410 @@
+//! What a registration is while a ring carries one of its directions, and how it becomes that and ceases to be.
+//!
+//! ```text
+//!   plain        the kernel has the program's own events and data; it alone decides
+//!   accelerated  the kernel has IN|RDHUP|ET (and OUT while it carries what is sent) with the program's data: a line.
+//!                The entry names our waiter, or, if another set was first, the connection's own epochs are armed
+//! ```
+
+use super::instance::Held;
+use super::kernel_set::{self, EDGE, EXCLUSIVE, HUP, IN, MODIFY, OUT, PRI, RDHUP, WAKEUP};
+use super::links::{By, Kind};
+use super::registration::{Registration, flag};
+use super::{arming, decide, tables, watchers};
+use core::ffi::c_int;
+use fastpath::channel::Channel;
+use fastpath::endpoint::binding;
+use fastpath::stream::Stream;
+use fastpath::sync::Ordering;
+use kmod_interface::ict::{KIND_DATA, KIND_SPACE};
+use kmod_interface::limits::SLOTS_MAX;
+
+/// Key of a slot in the chains.
+#[inline(always)]
+#[must_use]
+pub fn slot_key(channel: u32, slot: u32) -> u32 {
+    channel.wrapping_mul(SLOTS_MAX).wrapping_add(slot)
+}
+
+/// What the kernel is asked for.
+fn kernel_events(registration: &Registration, accelerated: bool, sends_by_ring: bool) -> u32 {
+    let events = registration.events.get();
+    if !accelerated {
+        return if registration.has(flag::SPENT) {
+            // Disarmed as well as the kernel lets us: an end may still come in, and is swallowed.
+            events & (EXCLUSIVE | WAKEUP | kernel_set::ONE_SHOT | EDGE)
+        } else {
+            events
+        };
+    }
+    if events & EXCLUSIVE != 0 {
+        // The kernel allows little beside it; an end shows as IN.
+        return IN | EDGE | EXCLUSIVE | if sends_by_ring { 0 } else { events & OUT };
+    }
+    if registration.has(flag::BEACON) {
+        return IN | RDHUP | OUT | (events & PRI);
+    }
+    let writing = if sends_by_ring || !registration.asks(decide::WRITING) {
+        0
+    } else {
+        OUT
+    };
+    IN | RDHUP | EDGE | (events & (PRI | WAKEUP)) | writing
+}
+
+impl Held {
+    /// Takes a new registration into the books. The kernel has it already, with `kernel_events`.
+    pub fn record(
+        &self,
+        stream: &Stream,
+        number: c_int,
+        events: u32,
+        data: u64,
+        kernel_events: u32,
+    ) -> Option<(u32, &'static Registration)> {
+        let endpoint = watchers::index_of(stream.endpoint)?;
+        let (index, registration) = tables::allocate_registration()?;
+        registration.instance.set(self.index + 1);
+        registration.number.set(number as u32);
+        registration.endpoint.set(endpoint);
+        registration.generation.set(stream.generation);
+        registration.events.set(events);
+        registration.kernel_events.set(kernel_events);
+        registration.flags.set(flag::FRESH);
+        registration.reported_serial.set(0);
+        registration.data.set(data);
+        registration.seen.set(u64::MAX);
+        if !watchers::add(self, index, registration) {
+            tables::free_registration(index);
+            return None;
+        }
+        let instance = self.instance;
+        instance.all.push(Kind::All, index);
+        instance
+            .by_number
+            .insert(By::Number, u64::from(number as u32), index);
+        instance.by_data.insert(By::Data, data, index);
+        instance.registrations.fetch_add(1, Ordering::Relaxed);
+        Some((index, registration))
+    }
+
+    /// Takes a registration out of the books; the kernel's own is the caller's business.
+    pub fn drop_record(&self, index: u32, registration: &'static Registration) {
+        self.detach(index, registration);
+        let instance = self.instance;
+        instance.ready.remove(Kind::Ready, index);
+        instance.all.remove(Kind::All, index);
+        instance
+            .by_number
+            .remove(By::Number, u64::from(registration.number.get()), index);
+        instance
+            .by_data
+            .remove(By::Data, registration.data.get(), index);
+        instance.registrations.fetch_sub(1, Ordering::Relaxed);
+        watchers::remove(self, index, registration);
+        tables::free_registration(index);
+    }
+
+    /// The registration of an endpoint under a number.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, endpoint: u32, generation: u32, number: c_int) -> Option<u32> {
+        self.instance
+            .by_number
+            .find(By::Number, u64::from(number as u32), |index, found| {
+                (found.number.get() == number as u32
+                    && found.endpoint.get() == endpoint
+                    && found.generation.get() == generation
+                    && !found.has(flag::ZOMBIE))
+                .then_some(index)
+            })
+    }
+
+    /// Gives a registration other data, in the books.
+    pub fn set_data(&self, index: u32, registration: &Registration, data: u64) {
+        let chains = &self.instance.by_data;
+        chains.remove(By::Data, registration.data.get(), index);
+        registration.data.set(data);
+        chains.insert(By::Data, data, index);
+    }
+
+    /// Brings a registration in line with who carries its stream: accelerated or plain, and the kernel's events.
+    pub fn adjust(&self, index: u32, registration: &'static Registration, stream: &Stream) {
+        let carriers = stream.carriers();
+        let bound = stream.endpoint.binding.load(Ordering::Acquire);
+        let by_ring = carriers.receives_by_ring || carriers.sends_by_ring;
+        let instance = self.instance;
+        let foreign = instance.shared.get() != 0 || instance.inherited.get() != 0;
+        if foreign {
+            // Both processes look for themselves until the kernel carries everything.
+            self.detach(index, registration);
+            if by_ring {
+                instance.impatient.push(Kind::Impatient, index);
+            }
+            if instance.shared.get() != 0 {
+                self.tell_kernel(index, registration, false, false);
+            }
+            return;
+        }
+        let was = registration.has(flag::ACCELERATED);
+        let accelerated = match bound {
+            // Of a zombie the kernel's events cannot be changed back.
+            binding::BOUND => by_ring || (was && registration.has(flag::ZOMBIE)),
+            // What it says is ours to say; the kernel's socket was reset.
+            binding::CONDEMNED => was,
+            _ => false,
+        };
+        if accelerated {
+            self.tell_kernel(index, registration, true, carriers.sends_by_ring);
+            if !was {
+                self.attach(index, registration, stream);
+            }
+            if stream.may_be_left_unnoticed() {
+                instance.impatient.push(Kind::Impatient, index);
+            }
+            return;
+        }
+        if registration.has(flag::GHOST) {
+            self.forget_ghost(index, registration);
+            return;
+        }
+        self.detach(index, registration);
+        instance.ready.remove(Kind::Ready, index);
+        if was {
+            self.tell_kernel(index, registration, false, false);
+        }
+    }
+
+    /// Tells the kernel what is asked of it, if that has changed.
+    pub fn tell_kernel(
+        &self,
+        index: u32,
+        registration: &'static Registration,
+        accelerated: bool,
+        sends_by_ring: bool,
+    ) {
+        let wanted = kernel_events(registration, accelerated, sends_by_ring);
+        let present = registration.kernel_events.get();
+        // OUT that a kick left behind does no harm while a ring carries: the kernel's socket stays writable.
+        let harmless = if accelerated && sends_by_ring && !registration.has(flag::BEACON) {
+            OUT
+        } else {
+            0
+        };
+        if (present ^ wanted) & !harmless != 0 {
+            self.change_kernel(index, registration, wanted);
+        }
+    }
+
+    /// Changes the kernel's registration. A registration the kernel does not know (closed behind us) leaves the books.
+    pub fn change_kernel(&self, index: u32, registration: &'static Registration, events: u32) {
+        if registration.has(flag::ZOMBIE) {
+            return;
+        }
+        let set = self.instance.number.get() as c_int;
+        let number = registration.number.get() as c_int;
+        let data = registration.data.get();
+        let result = if registration.kernel_events.get() & EXCLUSIVE != 0 {
+            // An exclusive registration cannot be modified.
+            let _ = kernel_set::control(set, kernel_set::DELETE, number, 0, 0);
+            kernel_set::control(set, kernel_set::ADD, number, events, data)
+        } else {
+            kernel_set::control(set, MODIFY, number, events, data)
+        };
+        if result.is_ok() {
+            registration.kernel_events.set(events);
+        } else {
+            // Not listed any more, so that it is not looked at; the kernel reports nothing for it either.
+            self.instance.ready.remove(Kind::Ready, index);
+        }
+    }
+
+    /// The ring begins to carry: the entry's waiter, the chains, the first look.
+    fn attach(&self, index: u32, registration: &'static Registration, stream: &Stream) {
+        let instance = self.instance;
+        registration.mark(flag::ACCELERATED);
+        instance.accelerated.push(Kind::Accelerated, index);
+        if !self.take_waiter_word(index, registration, stream) {
+            instance
+                .without_waiter
+                .set(instance.without_waiter.get().wrapping_add(1));
+        }
+        self.set_watch(registration, stream);
+        if instance.sleepers.get() > 0 {
+            // They sleep without an epoch in this channel: arm on their behalf, then look.
+            arming::arm(self);
+        }
+        registration.seen.set(u64::MAX);
+        registration.mark(flag::LOOK_WELL);
+        self.list(index);
+    }
+
+    fn take_waiter_word(
+        &self,
+        index: u32,
+        registration: &'static Registration,
+        stream: &Stream,
+    ) -> bool {
+        let waiter = self.instance.waiter.get();
+        let Some(channel) = stream.channel().filter(|_| waiter != 0) else {
+            return false;
+        };
+        // Waiters of a channel are its home's: relatives' indices could be the same.
+        if !channel.is_home() {
+            return false;
+        }
+        let slot = stream.endpoint.slot.get();
+        let Some(entry) = channel.own_entry(slot) else {
+            return false;
+        };
+        // One set watches an entry, the first; another uses the connection's own epochs.
+        if entry
+            .waiter()
+            .compare_exchange(0, waiter, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            return false;
+        }
+        let channel_index = channel.index();
+        match self.join(channel_index) {
+            Some(true) => self.tell_epoch(channel),
+            Some(false) => {}
+            None => {
+                entry.waiter().store(0, Ordering::Release);
+                return false;
+            }
+        }
+        registration.mark(flag::HOLDS_WAITER);
+        let key = slot_key(channel_index, slot);
+        registration.slot_key.set(key);
+        self.instance
+            .by_slot
+            .insert(By::Slot, u64::from(key), index);
+        true
+    }
+
+    fn tell_epoch(&self, channel: &Channel) {
+        let waiter = self.instance.waiter.get() as usize;
+        if let Some(word) = channel.own_waiter_epoch(waiter) {
+            word.publish_and_fence(self.instance.epoch.get());
+        }
+    }
+
+    /// The ring carries no more, or the registration goes: everything that `attach` did is undone.
+    pub fn detach(&self, index: u32, registration: &'static Registration) {
+        let instance = self.instance;
+        instance.impatient.remove(Kind::Impatient, index);
+        if !registration.has(flag::ACCELERATED) {
+            return;
+        }
+        arming::disarm_own(self, registration);
+        if registration.has(flag::BEACON) {
+            registration.clear(flag::BEACON);
+            instance.beacon.set(0);
+        }
+        registration.clear(flag::ACCELERATED);
+        instance.accelerated.remove(Kind::Accelerated, index);
+        if !self.release_waiter_word(index, registration) {
+            instance
+                .without_waiter
+                .set(instance.without_waiter.get().wrapping_sub(1));
+        }
+    }
+
+    /// The entry names our waiter no more; false when it did not.
+    pub fn release_waiter_word(&self, index: u32, registration: &'static Registration) -> bool {
+        if !registration.has(flag::HOLDS_WAITER) {
+            return false;
+        }
+        let instance = self.instance;
+        registration.clear(flag::HOLDS_WAITER);
+        let key = registration.slot_key.get();
+        instance.by_slot.remove(By::Slot, u64::from(key), index);
+        let channel_index = key / SLOTS_MAX;
+        let channel = fastpath::channel::table::get(channel_index);
+        if let Some(entry) = channel.and_then(|channel| channel.own_entry(key % SLOTS_MAX)) {
+            entry.watch().store(0, Ordering::Release);
+            entry.waiter().store(0, Ordering::Release);
+        }
+        if self.part(channel_index)
+            && let Some(epoch) =
+                channel.and_then(|channel| channel.own_waiter_epoch(instance.waiter.get() as usize))
+        {
+            epoch.store(instance.epoch.get() & !1, Ordering::Release);
+        }
+        true
+    }
+
+    /// Writes which kinds are worth a mark for this registration, with a full fence if that has changed. The caller looks
+    /// at the indices afterwards (partner: the ringer publishes an index, fence, reads `watch`).
+    pub fn set_watch(&self, registration: &Registration, stream: &Stream) {
+        if !registration.has(flag::HOLDS_WAITER) {
+            return;
+        }
+        let Some(entry) = stream
+            .channel()
+            .and_then(|channel| channel.own_entry(stream.endpoint.slot.get()))
+        else {
+            return;
+        };
+        let wanted = watched_kinds(registration);
+        let word = entry.watch();
+        if word.load(Ordering::Relaxed) != wanted {
+            word.publish_and_fence(wanted);
+        }
+    }
+
+    /// Puts a registration on the ready list.
+    #[inline]
+    pub fn list(&self, index: u32) {
+        self.instance.ready.push(Kind::Ready, index);
+        self.instance
+            .listed
+            .store(self.instance.ready.count(), Ordering::Relaxed);
+    }
+
+    /// The kernel gets back what the program asks for, and what the program removed is removed there, too: the set lives
+    /// on in other hands.
+    pub fn give_back(&self, index: u32, registration: &'static Registration) {
+        if registration.has(flag::GHOST) {
+            return self.forget_ghost(index, registration);
+        }
+        if registration.has(flag::ACCELERATED) {
+            self.detach(index, registration);
+            self.instance.ready.remove(Kind::Ready, index);
+            self.tell_kernel(index, registration, false, false);
+        }
+    }
+
+    /// Takes a registration that the program has removed out of the kernel's set, too.
+    pub fn forget_ghost(&self, index: u32, registration: &'static Registration) {
+        if !registration.has(flag::ZOMBIE) {
+            let _ = kernel_set::control(
+                self.instance.number.get() as c_int,
+                kernel_set::DELETE,
+                registration.number.get() as c_int,
+                0,
+                0,
+            );
+        }
+        self.drop_record(index, registration);
+    }
+}
+
+/// Kinds that are worth a mark.
+fn watched_kinds(registration: &Registration) -> u32 {
+    if registration.has(flag::GHOST | flag::SPENT) {
+        return 0;
+    }
+    let data = if registration.asks(decide::READING | HUP) {
+        1 << KIND_DATA
+    } else {
+        0
+    };
+    let space = if registration.has(flag::OUT_BLOCKED) && registration.asks(decide::WRITING) {
+        1 << KIND_SPACE
+    } else {
+        0
+    };
+    data | space
+}

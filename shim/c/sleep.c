@@ -29,8 +29,11 @@ static int masked_poll(struct axio_call *call)
     struct pollfd entry = {call->descriptor, (short)call->events, 0};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
-    int error = errno;
+    int result, error;
+    pthread_cleanup_push(axio_handlers->abandon, call);
+    result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
+    error = errno;
+    pthread_cleanup_pop(0);
     __builtin_memcpy(&call->rest_base, &before, sizeof call->rest_base); /* the first 64 signals of the mask */
     int next = axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
     pthread_sigmask(SIG_SETMASK, &before, 0);

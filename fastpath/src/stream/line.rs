@@ -194,6 +194,19 @@ pub fn is_writable(descriptor: c_int) -> bool {
     kernel_call::poll_one(descriptor, POLLOUT, 0) == POLLOUT
 }
 
+/// True when the connection was reset: both directions have ended at once.
+#[must_use]
+pub fn is_reset_now(descriptor: c_int) -> bool {
+    const POLLHUP: i16 = 16;
+    kernel_call::poll_one(descriptor, 0, 0) & POLLHUP != 0
+}
+
+/// Takes the socket's pending error, which the ring shows in its own words.
+pub fn take_error(descriptor: c_int) {
+    const SO_ERROR: c_int = 4;
+    let _ = kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_ERROR);
+}
+
 /// Bits of `Endpoint::shadowed`.
 pub mod shadow {
     /// TCP_NODELAY and TCP_CORK are the line's, under `tx_lock`.

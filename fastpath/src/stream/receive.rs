@@ -97,6 +97,13 @@ impl Stream {
             }
             let rx_ep = endpoint.rx_ep.get();
             if rx_ep & 1 == 0 {
+                if endpoint.reset_due.get() != 0
+                    && endpoint.reset_shown.get() == 0
+                    && line::unread_bytes(self.descriptor) == 0
+                {
+                    line::take_error(self.descriptor);
+                    return self.show_end(End::Kernel);
+                }
                 if endpoint.granted.get() != rx_ep.wrapping_add(1) && !self.try_grant() {
                     return self.enter_kernel_receive();
                 }
@@ -130,20 +137,27 @@ impl Stream {
         }
         let minimum = taking.minimum as u64;
         if unread == 0 || unread < minimum {
-            return Some(match line::peek(self.descriptor) {
-                Peeked::Nothing => Received::Empty,
-                Peeked::Byte if unread == 0 => Received::Empty,
-                Peeked::Byte if !self.has_kernel_ended() => Received::Empty,
-                Peeked::Byte => self.take_granted(pieces, taking, unread),
+            return match line::peek(self.descriptor) {
+                Peeked::Nothing => Some(Received::Empty),
+                Peeked::Byte if unread == 0 => {
+                    // It came after the count, or it lies behind an urgent byte, which is not counted. Looked at after the
+                    // byte was seen, an unchanged `ep` says that it lies before a switch.
+                    if self.far().ep().load(Ordering::Acquire) != ep {
+                        return None;
+                    }
+                    Some(self.take_granted(pieces, taking, 1))
+                }
+                Peeked::Byte if !self.has_kernel_ended() => Some(Received::Empty),
+                Peeked::Byte => Some(self.take_granted(pieces, taking, unread)),
                 Peeked::End => {
                     self.kernel_ended(None);
-                    self.show_end(End::Kernel)
+                    Some(self.show_end(End::Kernel))
                 }
                 Peeked::Failed(errno) => {
                     endpoint.keof.store(1, Ordering::Release);
-                    Received::Failed(errno)
+                    Some(Received::Failed(errno))
                 }
-            });
+            };
         }
         Some(self.take_granted(pieces, taking, unread))
     }

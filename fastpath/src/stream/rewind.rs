@@ -47,6 +47,7 @@ impl Stream {
         if endpoint.over.get() != 0 {
             return Rewound::Over;
         }
+        let mut resent = endpoint.rewind_position.get() != 0;
         if endpoint.tx_ep.get() & 1 == 1 && endpoint.write_shut.get() == 0 {
             if endpoint.rewind_position.get() == 0 {
                 let head = self.far().head().load(Ordering::Acquire);
@@ -73,6 +74,7 @@ impl Stream {
                 if unread == 0 {
                     break;
                 }
+                resent = true;
                 let [(source, length), _] = bytes.pieces(position, unread as usize);
                 #[expect(unsafe_code, reason = "sends from the own ring")]
                 // SAFETY: the piece lies inside the own ring.
@@ -92,6 +94,10 @@ impl Stream {
                     Err(_) => break,
                 }
             }
+        }
+        if resent && super::line::is_reset_now(self.descriptor) {
+            // Nobody took them: the far side closed with bytes of ours unread, which is a reset (shown once).
+            endpoint.reset_due.set(1);
         }
         super::line::restore_sending_options(endpoint, self.descriptor);
         endpoint.over.set(1);

@@ -227,6 +227,18 @@ impl Stream {
         }
     }
 
+    /// Awake again: the bell that did it is consumed now rather than before the next sleep, so that unread bells do not
+    /// turn a death of this process into a reset.
+    pub fn after_sleep(&self) {
+        if self.lock_receiving().is_err() {
+            return;
+        }
+        if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
+            self.consume_arrived();
+        }
+        self.unlock_receiving();
+    }
+
     /// A sleeping receive took an error from the socket: kept, shown once, unless it is a reset under a ring.
     pub fn sleeper_saw(&self, errno: i32) {
         if self.lock_receiving().is_err() {

@@ -341,6 +341,8 @@ impl Stream {
         reached(Label::ReceivePass);
         self.switched.set(true);
         crate::statistics::row_upgraded_in(endpoint);
+        // The opening bell has done its work. Left unread it would turn a later death of ours into a reset.
+        self.consume_arrived();
         true
     }
 
@@ -383,6 +385,16 @@ impl Stream {
         self.switched.set(true);
         crate::statistics::row_retreated_in(endpoint);
         Passed::Behind
+    }
+
+    /// Consumes the bells that have arrived on a live line, if nobody sleeps on it. Under `rx_lock`, `rx_ep` odd.
+    pub(super) fn consume_arrived(&self) {
+        let far = self.far();
+        if self.endpoint.asleep.load(Ordering::Acquire) == 0
+            && far.ep().load(Ordering::Acquire) == self.endpoint.rx_ep.get()
+        {
+            self.consume_to(far.koff().load(Ordering::Acquire));
+        }
     }
 
     /// Consumes the bells that have arrived below `end` (exclusive). Under `rx_lock`, nobody asleep on the line.

@@ -797,7 +797,11 @@ fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
         };
     };
     let masked = core::mem::replace(&mut call.masked, 0) != 0;
+    let slept = matches!(call.state().counted, Counted::Asleep(_));
     uncount(call, &stream, 0);
+    if slept {
+        stream.after_sleep();
+    }
     call.state().yields = call.state().yields.saturating_add(1);
     if call.state().yields > 20 {
         back_off(call.state().yields);

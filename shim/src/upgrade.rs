@@ -153,7 +153,12 @@ fn may_discover(endpoint: &Endpoint) -> bool {
         && endpoint.wished.load(Ordering::Relaxed) != 0
         && (process::settings().mode != Mode::OptIn
             || endpoint.reason.load(Ordering::Relaxed) != Reason::NotOptedIn as u32)
-        && fastpath::family::process_place().is_some_and(|place| !endpoint.has_other_holder(place))
+        && !is_shared(endpoint)
+}
+
+/// Whether another process holds the endpoint, too (or this one has no place in the family).
+fn is_shared(endpoint: &Endpoint) -> bool {
+    fastpath::family::process_place().is_none_or(|place| endpoint.has_other_holder(place))
 }
 
 /// The address pair, connecting side first; asked of the kernel once.
@@ -274,6 +279,13 @@ pub fn advance(stream: &Stream) {
     };
     match progress {
         Progress::Pending => return,
+        // Forked while the handshake was under way: the relative may lack this channel's memory. Looked at behind the
+        // mapping of it, and a fork names the relative before it copies, so one that is not seen here has the mapping.
+        Progress::Bound(bound) if is_shared(endpoint) => {
+            bound.channel.slot_leave(bound.slot, bound.generation);
+            bound.channel.release();
+            note(endpoint, Reason::Shared);
+        }
         Progress::Bound(bound) => {
             if stream.bind(bound.channel, bound.slot, bound.generation) {
                 endpoint

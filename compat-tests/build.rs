@@ -1,10 +1,14 @@
-//! Compiles the cases that must be C: thread cancellation unwinds through frames, which Rust frames forbid.
+//! Compiles the cases that must be C: thread cancellation unwinds through frames, vfork returns into one twice, and
+//! siglongjmp leaves them behind, all of which Rust frames forbid.
 
 fn main() {
-    println!("cargo::rerun-if-changed=c/cancel.c");
+    let files = ["c/cancel.c", "c/children.c"];
+    for file in files {
+        println!("cargo::rerun-if-changed={file}");
+    }
     cc::Build::new()
-        .file("c/cancel.c")
+        .files(files)
         .flag("-pthread")
         .warnings(true)
-        .compile("compat_cancel");
+        .compile("compat_stories");
 }

@@ -12,13 +12,17 @@
 //! * [`readiness`]: poll and select.
 //! * [`signals`]: handlers that count, timers, masks.
 //! * [`processes`]: naps, process ids, SIGKILL, thread cancellation.
+//! * [`children`]: fork, vfork, ends of children.
+//! * [`raw`]: system calls by instructions of our own, which no library sees.
 
 pub mod answer;
+pub mod children;
 pub mod connection;
 pub mod files;
 pub mod message;
 pub mod options;
 pub mod processes;
+pub mod raw;
 pub mod readiness;
 pub mod signals;
 pub mod transfer;

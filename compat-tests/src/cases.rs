@@ -13,6 +13,7 @@ pub mod close;
 pub mod connect;
 pub mod faults;
 pub mod flags;
+pub mod forks;
 pub mod interrupts;
 pub mod low_water;
 pub mod messages;
@@ -67,6 +68,7 @@ const FAMILIES: &[&[Case]] = &[
     numbers::CASES,
     cancel::CASES,
     requests::CASES,
+    forks::CASES,
 ];
 
 /// Every case.

@@ -7,7 +7,9 @@
 //! * [`transfers`]: the methods that move bytes.
 //! * [`questions`]: options, names, queues, flags.
 //! * [`waiting`]: naps and conditions that make an observation certain; they write nothing.
+//! * [`children`]: processes that a side forks, and whose turn it is.
 
+pub mod children;
 pub mod questions;
 pub mod transfers;
 pub mod waiting;

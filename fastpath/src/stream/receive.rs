@@ -88,6 +88,59 @@ impl Stream {
         taking: Taking,
         ring_writers: &mut bool,
     ) -> Received {
+        let received = self.receive_segment(pieces, taking, ring_writers);
+        match received {
+            Received::Bytes(bytes) if bytes > 0 && !taking.peek && self.goes_on_in_kernel() => {
+                Received::Bytes(bytes + self.receive_behind(pieces, taking, ring_writers))
+            }
+            other => other,
+        }
+    }
+
+    /// Bytes were taken from a ring behind which the stream goes on in the kernel: one receive sees both, as it would in
+    /// the kernel's one queue, and under one lock, so that no other reader comes between. Never waits.
+    #[cold]
+    fn receive_behind(
+        &self,
+        pieces: &mut Pieces,
+        taking: Taking,
+        ring_writers: &mut bool,
+    ) -> usize {
+        let endpoint = self.endpoint;
+        let more = Taking {
+            minimum: 1,
+            ..taking
+        };
+        let mut total = 0;
+        while pieces.present().is_some()
+            && endpoint.binding.load(Ordering::Acquire) == binding::BOUND
+        {
+            let rx_ep = endpoint.rx_ep.get();
+            let granted = endpoint.granted.get() == rx_ep.wrapping_add(1);
+            if rx_ep & 1 == 0 && (endpoint.reset_due.get() != 0 || (!granted && !self.try_grant()))
+            {
+                break;
+            }
+            match self.receive_segment(pieces, more, ring_writers) {
+                Received::Bytes(bytes) if bytes > 0 => total += bytes,
+                Received::Failed(errno) => {
+                    // Shown to the next call, as the kernel does.
+                    endpoint.error.store(errno as u32, Ordering::Release);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        total
+    }
+
+    #[inline]
+    fn receive_segment(
+        &self,
+        pieces: &mut Pieces,
+        taking: Taking,
+        ring_writers: &mut bool,
+    ) -> Received {
         let endpoint = self.endpoint;
         loop {
             match endpoint.binding.load(Ordering::Acquire) {
@@ -97,10 +150,9 @@ impl Stream {
             }
             let rx_ep = endpoint.rx_ep.get();
             if rx_ep & 1 == 0 {
-                if endpoint.reset_due.get() != 0
-                    && endpoint.reset_shown.get() == 0
-                    && line::unread_bytes(self.descriptor) == 0
-                {
+                let shown_first = endpoint.error.load(Ordering::Relaxed) != 0
+                    || (endpoint.reset_due.get() != 0 && endpoint.reset_shown.get() == 0);
+                if shown_first && line::unread_bytes(self.descriptor) == 0 {
                     line::take_error(self.descriptor);
                     return self.show_end(End::Kernel);
                 }

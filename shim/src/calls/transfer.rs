@@ -396,12 +396,6 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
                 state.done += bytes;
                 end_wait(state, stream);
                 let wait_all = state.flags & (MSG_WAITALL | MSG_PEEK) == MSG_WAITALL;
-                let peek = state.flags & MSG_PEEK != 0;
-                if state.done < state.total && !wait_all && !peek && stream.goes_on_in_kernel() {
-                    // The kernel's queue is behind the ring's: one receive sees both, without waiting.
-                    state.flags |= MSG_DONTWAIT;
-                    continue;
-                }
                 if state.done >= state.total || !wait_all {
                     return received_some(call, stream);
                 }

@@ -83,12 +83,7 @@ impl Stream {
                 self.retreat(RetreatCause::Local);
                 continue;
             }
-            // A kernel end without `fin`, without `gone` and not by our own shutdown(RD): the far process is dead, nobody
-            // reads the ring any more. No bell, which the kernel would answer with a reset: its own answers count now.
-            let dead = endpoint.keof.load(Ordering::Relaxed) != 0
-                && far.fin().load(Ordering::Relaxed) == 0
-                && endpoint.read_shut.get() == 0;
-            if dead || endpoint.broken.get() != 0 {
+            if self.is_far_dead() || endpoint.broken.get() != 0 {
                 self.far_is_dead();
                 continue;
             }
@@ -172,6 +167,10 @@ impl Stream {
     fn full(&self, head: u64) -> Option<Sent> {
         reached(Label::SendFull);
         let endpoint = self.endpoint;
+        if self.is_far_dead() {
+            self.far_is_dead();
+            return None;
+        }
         if !self.is_line_live() {
             // The far side may be about to upgrade the opposite direction: give it a moment before falling back.
             for _ in 0..20 {
@@ -196,7 +195,23 @@ impl Stream {
         Some(Sent::Full)
     }
 
-    /// Under `tx_lock`, `ep` odd: the ring goes nowhere any more, plain kernel for ever.
+    /// The kernel stream ended under a live ring, without `fin`, without `gone` and not by our own shutdown(RD): the far
+    /// process is dead, nobody reads our ring any more. (With the opposite direction on the kernel, an end there is a
+    /// half-close like any other.)
+    fn is_far_dead(&self) -> bool {
+        let endpoint = self.endpoint;
+        if endpoint.keof.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let far = self.far();
+        let ep = far.ep().load(Ordering::Acquire);
+        ep & 1 == 1
+            && ep == endpoint.rx_ep.get()
+            && far.fin().load(Ordering::Acquire) == 0
+            && endpoint.read_shut.get() == 0
+    }
+
+    /// Under `tx_lock`, `ep` odd: no bell, which the kernel would answer with a reset. The ring goes nowhere any more, plain kernel for ever.
     #[cold]
     fn far_is_dead(&self) {
         let endpoint = self.endpoint;

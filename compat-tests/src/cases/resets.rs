@@ -35,7 +35,8 @@ pub const CASES: &[Case] = &[
         .proof(Proof::AtLeast(0)),
     case!("SIGKILL", a_killed_peer_leaves_what_it_sent)
         .rows(&[33])
-        .far_dies(),
+        .far_dies()
+        .proof(Proof::AtLeast(9)),
     case!("SIGKILL", a_killed_peer_with_unread_bytes_resets)
         .rows(&[33])
         .far_dies(),

@@ -122,7 +122,13 @@ impl Stream {
                 break;
             }
             match self.receive_segment(pieces, more, ring_writers) {
-                Received::Bytes(bytes) if bytes > 0 => total += bytes,
+                Received::Bytes(bytes) if bytes > 0 => {
+                    total += bytes;
+                    // One kernel receive ends at an urgent byte; so does this one.
+                    if endpoint.rx_ep.get() & 1 == 0 {
+                        break;
+                    }
+                }
                 Received::Failed(errno) => {
                     // Shown to the next call, as the kernel does.
                     endpoint.error.store(errno as u32, Ordering::Release);

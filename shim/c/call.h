@@ -73,9 +73,9 @@ struct axio_handlers {
     void (*before_confinement)(int kind);
     void (*io_uring_appears)(void);
     void (*before_listen)(int descriptor);
-    void (*fork_prepare)(void);
-    void (*fork_parent)(int child);
-    void (*fork_child)(void);
+    unsigned (*fork_prepare)(void);
+    void (*fork_parent)(int child, unsigned prepared);
+    void (*fork_child)(unsigned prepared);
     void (*before_exec)(void);
     void (*after_failed_exec)(void);
     void (*before_spawn)(void);

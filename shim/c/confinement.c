@@ -68,7 +68,9 @@ extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, i
     axio_accept4(int, struct sockaddr *, socklen_t *, int), axio_shutdown(int, int),
     axio_setsockopt(int, int, int, const void *, socklen_t), axio_getsockopt(int, int, int, void *, socklen_t *),
     axio_close_range(unsigned, unsigned, int), axio_recvmmsg(int, struct mmsghdr *, unsigned, int, struct timespec *),
-    axio_sendmmsg(int, struct mmsghdr *, unsigned, int);
+    axio_sendmmsg(int, struct mmsghdr *, unsigned, int), axio_execve(const char *, char *const[], char *const[]),
+    axio_execveat(int, const char *, char *const[], char *const[], int);
+extern long axio_fork_by_number(long, long, long, long, long, long);
 
 #define P(type, word) ((type)(word))
 AXIO_HIDDEN long axio_syscall(long number, ...)
@@ -108,6 +110,16 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_shutdown: return axio_shutdown((int)a, (int)b);
         case SYS_setsockopt: return axio_setsockopt((int)a, (int)b, (int)c, P(void *, d), (socklen_t)e);
         case SYS_getsockopt: return axio_getsockopt((int)a, (int)b, (int)c, P(void *, d), P(void *, e));
+        case SYS_execve: return axio_execve(P(const char *, a), P(char *const *, b), P(char *const *, c));
+        case SYS_execveat:
+            return axio_execveat((int)a, P(const char *, b), P(char *const *, c), P(char *const *, d), (int)e);
+#ifdef SYS_fork
+        case SYS_fork: return axio_fork_by_number(number, a, b, c, d, e);
+#endif
+        case SYS_clone:
+            if (!(a & CLONE_VM))
+                return axio_fork_by_number(number, a, b, c, d, e);
+            break;
         case SYS_io_uring_setup: axio_handlers->io_uring_appears(); break;
         case SYS_seccomp: confine(FILTER); break;
 #ifdef SYS_landlock_restrict_self

@@ -1,22 +1,89 @@
 /* fork, exec, exit. A vfork child shares our memory, so nothing is done on its behalf: its exec finds that it is not
  * the process that the Rust side knows. */
 #include "call.h"
+#include <fcntl.h>
+#include <paths.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+
+/* What follows a fork, in whichever way it was made. */
+static long forked(long child, unsigned prepared)
+{
+    int error = errno;
+    if (child == 0)
+        axio_handlers->fork_child(prepared);
+    else
+        axio_handlers->fork_parent((int)child, prepared);
+    errno = error;
+    return child;
+}
 
 AXIO_HIDDEN pid_t axio_fork(void)
 {
     if (!axio_descriptors)
         return REAL(fork)();
-    axio_handlers->fork_prepare();
-    pid_t child = REAL(fork)();
-    int error = errno;
-    if (child == 0)
-        axio_handlers->fork_child();
-    else
-        axio_handlers->fork_parent(child);
-    errno = error;
-    return child;
+    unsigned prepared = axio_handlers->fork_prepare();
+    return (pid_t)forked(REAL(fork)(), prepared);
+}
+
+extern pid_t _Fork(void);
+AXIO_HIDDEN pid_t axio__Fork(void)
+{
+    if (!axio_descriptors)
+        return REAL(_Fork)();
+    unsigned prepared = axio_handlers->fork_prepare();
+    return (pid_t)forked(REAL(_Fork)(), prepared);
+}
+
+/* syscall() of clone or fork, when the child gets a copy of the memory. */
+AXIO_HIDDEN long axio_fork_by_number(long number, long a, long b, long c, long d, long e)
+{
+    if (!axio_descriptors)
+        return REAL(syscall)(number, a, b, c, d, e);
+    unsigned prepared = axio_handlers->fork_prepare();
+    return forked(REAL(syscall)(number, a, b, c, d, e), prepared);
+}
+
+extern void axio__exit(int);
+extern int axio_dup2(int, int);
+
+/* The C library's own forks where no hook sees it, so a process that manages sockets does here what glibc's does; one
+ * that does not yet calls glibc's. */
+AXIO_HIDDEN int axio_daemon(int keep_folder, int keep_streams)
+{
+    if (!axio_descriptors)
+        return REAL(daemon)(keep_folder, keep_streams);
+    pid_t child = axio_fork();
+    if (child < 0)
+        return -1;
+    if (child > 0)
+        axio__exit(0);
+    if (setsid() < 0)
+        return -1;
+    if (!keep_folder && chdir("/") < 0) { /* glibc does not look either */ }
+    if (keep_streams)
+        return 0;
+    int null = REAL(open)(_PATH_DEVNULL, O_RDWR, 0);
+    struct stat found;
+    if (null < 0 || fstat(null, &found) < 0) {
+        if (null >= 0)
+            REAL(close)(null);
+        return -1;
+    }
+    if (!S_ISCHR(found.st_mode) || found.st_rdev != makedev(1, 3)) {
+        REAL(close)(null);
+        errno = ENODEV;
+        return -1;
+    }
+    for (int stream = 0; stream <= 2; stream++)
+        axio_dup2(null, stream);
+    if (null > 2)
+        REAL(close)(null);
+    return 0;
 }
 
 static void before_exec(void)
@@ -48,6 +115,17 @@ AXIO_HIDDEN void *axio_prepare_vfork(void)
 }
 
 #include <spawn.h>
+/* The child moves it to where a program expects it, which also clears close-on-exec. */
+AXIO_HIDDEN int axio_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int from, int to)
+{
+    if (axio_is_managed(from)) {
+        int error = errno;
+        axio_handlers->hand_over(from, 2);
+        errno = error;
+    }
+    return REAL(posix_spawn_file_actions_adddup2)(actions, from, to);
+}
+
 AXIO_HIDDEN int axio_posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions,
                                  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
@@ -101,6 +179,43 @@ AXIO_HIDDEN int axio_execvpe(const char *file, char *const argv[], char *const e
 {
     before_exec();
     return failed_exec(REAL(execvpe)(file, argv, envp));
+}
+
+/* The forms with a list: its words become an array on the stack, as glibc does it. `environment` follows the null of
+ * execle. */
+enum { LIST_WORDS_MAX = 1 << 17 };
+#define LIST_CALL(name, hidden, execute, has_environment)                                                \
+    AXIO_HIDDEN int hidden(const char *path, const char *first, ...)                                     \
+    {                                                                                                    \
+        va_list words;                                                                                   \
+        size_t count = 1;                                                                                \
+        va_start(words, first);                                                                          \
+        while (va_arg(words, const char *))                                                              \
+            if (++count >= LIST_WORDS_MAX) {                                                             \
+                va_end(words);                                                                           \
+                errno = E2BIG;                                                                           \
+                return -1;                                                                               \
+            }                                                                                            \
+        va_end(words);                                                                                   \
+        char *array[count + 1];                                                                          \
+        array[0] = (char *)first;                                                                        \
+        va_start(words, first);                                                                          \
+        for (size_t index = 1; index <= count; index++)                                                  \
+            array[index] = va_arg(words, char *);                                                        \
+        char *const *environment = has_environment ? va_arg(words, char *const *) : environ;             \
+        va_end(words);                                                                                   \
+        before_exec();                                                                                   \
+        (void)environment;                                                                               \
+        return failed_exec(execute);                                                                     \
+    }
+LIST_CALL(execl, axio_execl, REAL(execve)(path, array, environment), 0)
+LIST_CALL(execle, axio_execle, REAL(execve)(path, array, environment), 1)
+LIST_CALL(execlp, axio_execlp, REAL(execvpe)(path, array, environment), 0)
+
+AXIO_HIDDEN int axio_execveat(int folder, const char *path, char *const argv[], char *const envp[], int flags)
+{
+    before_exec();
+    return failed_exec(REAL(execveat)(folder, path, argv, envp, flags));
 }
 
 AXIO_HIDDEN int axio_fexecve(int descriptor, char *const argv[], char *const envp[])

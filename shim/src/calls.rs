@@ -133,6 +133,9 @@ pub mod exports {
         axio_fcntl: fcntl __fcntl;
         axio_fcntl64: fcntl64;
         axio_fork: fork __fork;
+        axio__Fork: _Fork;
+        axio_daemon: daemon;
+        axio_posix_spawn_file_actions_adddup2: posix_spawn_file_actions_adddup2;
         axio_posix_spawn: posix_spawn;
         axio_posix_spawnp: posix_spawnp;
         axio_system: system;
@@ -142,6 +145,10 @@ pub mod exports {
         axio_execvp: execvp;
         axio_execvpe: execvpe;
         axio_fexecve: fexecve;
+        axio_execveat: execveat;
+        axio_execl: execl;
+        axio_execle: execle;
+        axio_execlp: execlp;
         axio__exit: _exit;
         axio__Exit: _Exit;
         axio_epoll_create: epoll_create;

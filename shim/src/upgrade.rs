@@ -196,6 +196,20 @@ fn known_pair(endpoint: &Endpoint) -> Option<AddressPair> {
     Some(AddressPair::from_bytes(&bytes))
 }
 
+/// Whether the number means this stream's connection, asked of the kernel: for a vfork child, which may have moved
+/// something else over it.
+#[must_use]
+pub fn is_connection(stream: &Stream) -> bool {
+    let Some(pair) = known_pair(stream.endpoint) else {
+        return false;
+    };
+    let own = kernel_call::own_name(stream.descriptor);
+    let far = kernel_call::far_name(stream.descriptor);
+    let connecting = Some((pair.connect_address, pair.connect_port));
+    let accepting = Some((pair.accept_address, pair.accept_port));
+    (own, far) == (connecting, accepting) || (own, far) == (accepting, connecting)
+}
+
 fn borrowed(descriptor: c_int) -> BorrowedFd<'static> {
     // SAFETY: the program's own call keeps the number open while this one runs.
     unsafe { BorrowedFd::borrow_raw(descriptor) }

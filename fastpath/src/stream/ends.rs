@@ -106,6 +106,28 @@ impl Stream {
         self.switched.set(true);
     }
 
+    /// True when leaving now would reset the connection: the ring holds unread bytes, and what is newer is in the kernel.
+    #[must_use]
+    pub fn would_reset_by_leaving(&self) -> bool {
+        if self.lock_receiving().is_err() {
+            return false;
+        }
+        let would = self.is_bound()
+            && self.own().gone().load(Ordering::Relaxed) == 0
+            && self.is_unread_before_newer(self.far().ep().load(Ordering::Acquire));
+        self.unlock_receiving();
+        would
+    }
+
+    /// Under `rx_lock`. `ep` is the far side's.
+    fn is_unread_before_newer(&self, ep: u32) -> bool {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        let behind = ep != endpoint.rx_ep.get() && ep & 1 == 0;
+        let unread = ep != 0 && far.tail().load(Ordering::Acquire) != endpoint.rx_head.get();
+        unread && (behind || far.fin().load(Ordering::Acquire) != 0)
+    }
+
     /// LEAVE: close or exit of the last managed holder, or exec with a surviving descriptor. Afterwards the endpoint is
     /// a plain kernel socket for ever; what of the ring was not read here, the far side sends again through the kernel.
     pub fn leave(&self) {
@@ -136,10 +158,8 @@ impl Stream {
             return;
         }
         let behind = unpassed && ep & 1 == 0;
-        let unread = ep != 0 && far.tail().load(Ordering::Acquire) != endpoint.rx_head.get();
-        if unread && (behind || far.fin().load(Ordering::Acquire) != 0) {
-            // What is newer is in the kernel already: nobody can put it in order any more. A last holder that closes
-            // with unread bytes resets on Linux, too.
+        if self.is_unread_before_newer(ep) {
+            // Nobody can put it in order any more. A last holder that closes with unread bytes resets on Linux, too.
             reached(Label::LeaveReset);
             self.condemn(Reason::LeftBehind);
             self.unlock_receiving();

@@ -45,8 +45,6 @@ pub struct Taking {
     pub peek: bool,
     /// MSG_TRUNC on a stream: count and discard without copying.
     pub discard: bool,
-    /// The call has taken bytes from a ring already and goes on in the kernel.
-    pub behind: bool,
     /// Length of the buffers.
     pub wanted: usize,
     /// Fewer than this are "nothing yet", unless the stream has ended (SO_RCVLOWAT, WAITALL with peek).
@@ -111,7 +109,6 @@ impl Stream {
         let endpoint = self.endpoint;
         let more = Taking {
             minimum: 1,
-            behind: true,
             ..taking
         };
         let mut total = 0;
@@ -125,13 +122,7 @@ impl Stream {
                 break;
             }
             match self.receive_segment(pieces, more, ring_writers) {
-                Received::Bytes(bytes) if bytes > 0 => {
-                    total += bytes;
-                    // One kernel receive ends at an urgent byte; so does this one.
-                    if endpoint.rx_ep.get() & 1 == 0 {
-                        break;
-                    }
-                }
+                Received::Bytes(bytes) if bytes > 0 => total += bytes,
                 Received::Failed(errno) => {
                     // Shown to the next call, as the kernel does.
                     endpoint.error.store(errno as u32, Ordering::Release);
@@ -200,8 +191,6 @@ impl Stream {
         if unread == 0 || unread < minimum {
             return match line::peek(self.descriptor) {
                 Peeked::Nothing => Some(Received::Empty),
-                // Behind bytes of this receive an urgent byte ends it; what lies further belongs to the next one.
-                Peeked::Byte if unread == 0 && taking.behind => Some(Received::Empty),
                 Peeked::Byte if unread == 0 => {
                     // It came after the count, or it lies behind an urgent byte, which is not counted. Looked at after the
                     // byte was seen, an unchanged `ep` says that it lies before a switch.

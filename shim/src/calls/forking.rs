@@ -4,16 +4,15 @@ use crate::boundary::{forget_thread, me};
 use crate::calls::confinement::leave_for_good;
 use crate::calls::lifecycle;
 use crate::readiness::sharing;
-use crate::{discovery, fd_table, process, status};
+use crate::{discovery, fd_table, process, status, upgrade};
 use core::ffi::c_int;
 use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::stream::Stream;
-use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::reason::Reason;
 
-/// Place reserved for the child that is being forked, plus one; 0 none, `u32::MAX` no place was free.
-static CHILD_PLACE: AtomicU32 = AtomicU32::new(0);
+/// What the trampoline carries from before a fork to behind it: the place reserved for the child, plus one; 0 where there
+/// is no family. Carried there and not here, since two threads may fork at a time.
 const NO_PLACE: u32 = u32::MAX;
 
 fn for_each_stream(mut each: impl FnMut(Stream)) {
@@ -23,15 +22,13 @@ fn for_each_stream(mut each: impl FnMut(Stream)) {
 }
 
 /// Before fork: the child is named a holder of every endpoint while the parent still surely holds them.
-pub extern "C" fn fork_prepare() {
-    process::guarded_hook((), || {
-        CHILD_PLACE.store(0, Ordering::Release);
+pub extern "C" fn fork_prepare() -> u32 {
+    process::guarded_hook(0, || {
         if family::process_place().is_none() {
-            return;
+            return 0;
         }
         sharing::before_fork();
         let place = family::reserve_child_place();
-        CHILD_PLACE.store(place.map_or(NO_PLACE, |place| place + 1), Ordering::Release);
         for_each_stream(|stream| {
             let held = place.is_some_and(|place| stream.endpoint.add_numbers(place, 1));
             if !held {
@@ -39,14 +36,17 @@ pub extern "C" fn fork_prepare() {
                 leave_for_good(&stream, Reason::Shared);
             }
         });
-    });
+        place.map_or(NO_PLACE, |place| place + 1)
+    })
 }
 
 /// In the parent: `child` is its id, or negative when fork failed.
-pub extern "C" fn fork_parent(child: c_int) {
+pub extern "C" fn fork_parent(child: c_int, reserved: u32) {
     process::guarded_hook((), || {
         sharing::after_fork(child > 0);
-        let Some(place) = reserved() else { return };
+        let Some(place) = place_of(reserved) else {
+            return;
+        };
         if child > 0 {
             family::name_child(place, child as u32);
         } else if child < 0 {
@@ -59,7 +59,7 @@ pub extern "C" fn fork_parent(child: c_int) {
 }
 
 /// In the child, its only thread.
-pub extern "C" fn fork_child() {
+pub extern "C" fn fork_child(reserved: u32) {
     process::guarded_hook((), || {
         forget_thread();
         if family::process_place().is_none() {
@@ -67,38 +67,44 @@ pub extern "C" fn fork_child() {
         }
         sharing::on_fork_child();
         discovery::on_fork_child();
-        family::become_child(reserved(), 0);
+        let place = place_of(reserved);
+        family::become_child(place, 0);
         status::forget_page();
-        if reserved().is_none() {
+        if place.is_none() {
             process::turn_off(Reason::Shared);
         }
     });
 }
 
-fn reserved() -> Option<u32> {
-    match CHILD_PLACE.load(Ordering::Acquire) {
-        0 | NO_PLACE => None,
-        place => Some(place - 1),
-    }
+fn place_of(reserved: u32) -> Option<u32> {
+    (reserved != NO_PLACE)
+        .then(|| reserved.checked_sub(1))
+        .flatten()
+}
+
+/// Whether exec closes this number.
+fn closes_on_exec(descriptor: c_int) -> bool {
+    const F_GETFD: c_int = 1;
+    const FD_CLOEXEC: usize = 1;
+    kernel_call::file_control(descriptor, F_GETFD, 0).is_ok_and(|flags| flags & FD_CLOEXEC != 0)
 }
 
 /// Before exec: descriptors that survive must be plain kernel sockets by then; the others are closed by it. This process
 /// holds nothing any more afterwards, though it keeps its id.
 pub extern "C" fn before_exec() {
-    const F_GETFD: c_int = 1;
-    const FD_CLOEXEC: usize = 1;
     process::guarded_hook((), || {
         if !family::is_own_process() {
+            leave_to_stranger();
             return;
         }
         let place = family::process_place();
         status::report();
         sharing::before_exec();
         for_each_stream(|stream| {
-            let closes = kernel_call::file_control(stream.descriptor, F_GETFD, 0)
-                .is_ok_and(|flags| flags & FD_CLOEXEC != 0);
+            let closes = closes_on_exec(stream.descriptor);
             let shared = place.is_some_and(|place| stream.endpoint.has_other_holder(place));
-            if !(closes && shared) {
+            // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
+            if !(closes && shared) && !(shared && stream.would_reset_by_leaving()) {
                 leave_for_good(&stream, Reason::Inherited);
             }
             if let Some(place) = place {
@@ -106,6 +112,19 @@ pub extern "C" fn before_exec() {
             }
         });
         family::leave_place();
+    });
+}
+
+/// exec in a child that is not in the books: of vfork, or of a fork that no hook saw. Its numbers need not be those of the
+/// table, and only the parent's books may be right; but a ring that it would take with it is left here and now.
+fn leave_to_stranger() {
+    for_each_stream(|stream| {
+        if stream.is_bound()
+            && upgrade::is_connection(&stream)
+            && !closes_on_exec(stream.descriptor)
+        {
+            leave_for_good(&stream, Reason::Inherited);
+        }
     });
 }
 
@@ -130,13 +149,14 @@ pub extern "C" fn after_failed_exec() {
 /// Before vfork, posix_spawn and the like: the child execs without a call that could be seen, so descriptors that would
 /// survive become plain kernel sockets now.
 pub extern "C" fn before_spawn() {
-    const F_GETFD: c_int = 1;
-    const FD_CLOEXEC: usize = 1;
     process::guarded_hook((), || {
         for_each_stream(|stream| {
-            let survives = kernel_call::file_control(stream.descriptor, F_GETFD, 0)
-                .is_ok_and(|flags| flags & FD_CLOEXEC == 0);
-            if survives && stream.is_bound() {
+            // What cannot be left without a reset stays: this process reads on, and hardly anything that is started
+            // without being told a number reads it.
+            if stream.is_bound()
+                && !closes_on_exec(stream.descriptor)
+                && !stream.would_reset_by_leaving()
+            {
                 leave_for_good(&stream, Reason::Inherited);
             }
         });

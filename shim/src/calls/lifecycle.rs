@@ -182,7 +182,12 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
 
 /// The kernel returned a number that the table still knows: it was closed behind us (POSIX.md R11).
 pub extern "C" fn number_returned(descriptor: c_int) {
-    process::guarded_hook((), || forget(descriptor, false));
+    process::guarded_hook((), || {
+        // A vfork child's numbers are its own; ours stay what they are.
+        if family::is_own_process() {
+            forget(descriptor, false);
+        }
+    });
 }
 
 /// close() is about to be called: LEAVE if this was the last managed number.
@@ -272,6 +277,17 @@ pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_i
 /// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
 pub extern "C" fn duplicated(from: c_int, to: c_int) {
     process::guarded_hook((), || {
+        if family::process_place().is_some() && !family::is_own_process() {
+            // A vfork child moves its copy to where a program wants it. That program reads the kernel's socket; the
+            // numbers of the table stay what they are.
+            if let Some(stream) = fd_table::stream(from)
+                && stream.is_bound()
+                && upgrade::is_connection(&stream)
+            {
+                super::confinement::leave_for_good(&stream, Reason::Inherited);
+            }
+            return;
+        }
         if fd_table::is_used(to) {
             forget(to, false);
         }

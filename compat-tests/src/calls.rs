@@ -13,6 +13,8 @@
 //! * [`signals`]: handlers that count, timers, masks.
 //! * [`processes`]: naps, process ids, SIGKILL, thread cancellation.
 //! * [`children`]: fork, vfork, ends of children.
+//! * [`programs`]: exec, posix_spawn, system, popen.
+//! * [`rights`]: descriptors sent to other processes.
 //! * [`raw`]: system calls by instructions of our own, which no library sees.
 
 pub mod answer;
@@ -22,7 +24,9 @@ pub mod files;
 pub mod message;
 pub mod options;
 pub mod processes;
+pub mod programs;
 pub mod raw;
 pub mod readiness;
+pub mod rights;
 pub mod signals;
 pub mod transfer;

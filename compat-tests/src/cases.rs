@@ -21,6 +21,7 @@ pub mod names;
 pub mod numbers;
 pub mod options;
 pub mod peek;
+pub mod programs;
 pub mod queues;
 pub mod read_write;
 pub mod receive;
@@ -69,6 +70,7 @@ const FAMILIES: &[&[Case]] = &[
     cancel::CASES,
     requests::CASES,
     forks::CASES,
+    programs::CASES,
 ];
 
 /// Every case.

@@ -78,6 +78,35 @@ pub fn send(fd: RawFd, bytes: &[u8], flags: i32) -> Answer {
     })
 }
 
+/// read(2).
+pub fn read(fd: RawFd, buffer: &mut [u8]) -> Answer {
+    // SAFETY: the buffer is writable for its length.
+    answer(unsafe {
+        system_call(
+            libc::SYS_read,
+            [
+                fd as usize,
+                buffer.as_mut_ptr() as usize,
+                buffer.len(),
+                0,
+                0,
+                0,
+            ],
+        )
+    })
+}
+
+/// write(2).
+pub fn write(fd: RawFd, bytes: &[u8]) -> Answer {
+    // SAFETY: the bytes are readable for their length.
+    answer(unsafe {
+        system_call(
+            libc::SYS_write,
+            [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0],
+        )
+    })
+}
+
 /// The system call `exit`: ends the calling thread.
 ///
 /// # Safety

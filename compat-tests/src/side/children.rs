@@ -107,6 +107,16 @@ impl Child {
         let _ = connection::close(self.hear);
     }
 
+    /// Waits until the child has executed another program and that one has fallen asleep.
+    pub fn has_executed(&self, side: &mut Side) {
+        let own = std::fs::read_link("/proc/self/exe").ok();
+        let link = format!("/proc/{}/exe", self.process);
+        if !eventually(|| std::fs::read_link(&link).is_ok_and(|other| Some(other) != own)) {
+            side.fail("a child executes no other program");
+        }
+        side.process_asleep(self.process);
+    }
+
     /// Waits until the child has become a zombie: its descriptors are closed by then.
     pub fn has_gone(&self, side: &mut Side) {
         let process = self.process;

@@ -26,6 +26,7 @@ stages=(
     "loom|rings, bells, ready bits and locks under the model checker, on the shipped source|fastpath/loom.sh"
     "model|the switch: every configuration and every deliberate bug that fits into some minutes|fastpath/switch-model/check.sh --quick"
     "instructions|the hot calls have not become longer|fastpath/benches/instructions.sh --check"
+    "cost|calls through the whole library have not become longer: on the ring, left alone, and connect, one request, close|shim/benches/instructions.sh --check"
     "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"

@@ -8,6 +8,7 @@
     reason = "maps the arena and hands out references to its blocks, which are made of atomics"
 )]
 
+use crate::channel::home;
 use crate::endpoint::Endpoint;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::sync::atomic::AtomicPtr;
@@ -38,6 +39,9 @@ struct Header {
 static ARENA: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 /// This process's place in the table of processes, plus one; 0 = none yet. Process-private by being reset after fork.
 static PROCESS_PLACE: AtomicU32 = AtomicU32::new(0);
+
+/// The token of the process that has that place (see [`crate::channel::home`]); a raw clone's child has another one.
+static PROCESS_TOKEN: AtomicU64 = AtomicU64::new(0);
 
 const ENDPOINTS_OFFSET: usize = size_of::<Header>().div_ceil(4096) * 4096;
 const ARENA_BYTES: usize = ENDPOINTS_OFFSET + ENDPOINTS as usize * size_of::<Endpoint>();
@@ -87,6 +91,7 @@ pub fn ensure(start_time: u64) -> Result<(), crate::error::Blame> {
     if PROCESS_PLACE.load(Ordering::Acquire) == 0 {
         let place = take_process_place(crate::kernel_call::process_id(), start_time)
             .ok_or(crate::error::Blame::Exhausted)?;
+        PROCESS_TOKEN.store(home::token().unwrap_or(0), Ordering::Relaxed);
         if PROCESS_PLACE
             .compare_exchange(0, place + 1, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
@@ -162,6 +167,7 @@ pub fn become_child(place: Option<u32>, start_time: u64) {
         process
             .id
             .store(crate::kernel_call::process_id(), Ordering::Release);
+        PROCESS_TOKEN.store(home::token().unwrap_or(0), Ordering::Relaxed);
         PROCESS_PLACE.store(place + 1, Ordering::Release);
     }
 }
@@ -182,6 +188,16 @@ pub fn process_id_at(place: u32) -> Option<u32> {
 #[must_use]
 pub fn is_own_process() -> bool {
     process_place().and_then(process_id_at) == Some(crate::kernel_call::process_id())
+}
+
+/// As [`is_own_process`] as long as no child shares this memory, without a system call: false in a raw clone's child.
+#[must_use]
+pub fn is_own_memory() -> bool {
+    match PROCESS_TOKEN.load(Ordering::Relaxed) {
+        // No place yet, or a kernel without wiping.
+        0 => is_own_process(),
+        token => home::is_current(token) && process_place().is_some(),
+    }
 }
 
 /// Before exec: the process will hold nothing any more, under the same id.

@@ -143,10 +143,14 @@ impl Rule {
     /// Whether it is about such a socket.
     #[must_use]
     pub fn matches(&self, protocol: Protocol, role: Role, address: IpAddr, port: u16) -> bool {
+        self.may_match(protocol, role, port) && self.addresses.contain(address)
+    }
+
+    /// Whether it is about such a socket at some address.
+    fn may_match(&self, protocol: Protocol, role: Role, port: u16) -> bool {
         self.protocol.is_none_or(|own| own == protocol)
             && self.role.is_none_or(|own| own == role)
             && (self.first_port..=self.last_port).contains(&port)
-            && self.addresses.contain(address)
     }
 }
 
@@ -207,6 +211,16 @@ impl Rules {
             .find(|rule| rule.matches(protocol, role, address, port))
             .map_or(Choice::Kernel, |rule| rule.choice)
     }
+
+    /// What is to become of a socket whatever its address, or nothing when that depends on the address.
+    #[must_use]
+    pub fn decide_everywhere(&self, protocol: Protocol, role: Role, port: u16) -> Option<Choice> {
+        self.given()
+            .iter()
+            .chain(&BUILT_IN)
+            .find(|rule| rule.may_match(protocol, role, port))
+            .and_then(|rule| (rule.addresses == Addresses::Any).then_some(rule.choice))
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +241,19 @@ mod tests {
     #[test]
     fn built_in_text_and_table_agree() {
         assert_eq!(rules(BUILT_IN_TEXT).given(), &BUILT_IN);
+    }
+
+    #[test]
+    fn what_depends_on_the_address_is_not_decided_everywhere() {
+        let everywhere =
+            |rules: Rules, port| rules.decide_everywhere(Protocol::Tcp, Role::Server, port);
+        assert_eq!(everywhere(Rules::NONE, 80), Some(Choice::Fast));
+        assert_eq!(everywhere(Rules::NONE, 853), Some(Choice::Kernel));
+        let some =
+            rules("kernel tcp client *:80; kernel tcp server 10.0.0.0/8:1-100; kernel tcp * *:200");
+        assert_eq!(everywhere(some, 80), None);
+        assert_eq!(everywhere(some, 101), Some(Choice::Fast));
+        assert_eq!(everywhere(some, 200), Some(Choice::Kernel));
     }
 
     #[test]

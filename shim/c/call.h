@@ -19,6 +19,9 @@
 
 #define AXIO_HIDDEN __attribute__((visibility("hidden")))
 
+/* Not inlined: keeps a frame, and registers saved for it, out of the way of calls that are left alone. */
+#define AXIO_APART __attribute__((noinline))
+
 /* What to do next. */
 enum axio_action {
     AXIO_DONE = 0,      /* return call.result; call.error is errno unless 0 */
@@ -92,13 +95,26 @@ extern AXIO_HIDDEN uint64_t *axio_descriptors;                /* null until a ma
 extern AXIO_HIDDEN int axio_cancel_seen;                      /* the program has called pthread_cancel */
 #define AXIO_DESCRIPTORS_LIMIT (1u << 20)
 
-/* True for a descriptor the Rust side manages: two loads, no call. */
-static inline int axio_is_managed(int descriptor)
+/* The word of a descriptor, 0 while there is no table. */
+static inline uint64_t axio_word(int descriptor)
 {
     uint64_t *table = __atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE);
-    return __builtin_expect(table != 0, 0) && (unsigned)descriptor < AXIO_DESCRIPTORS_LIMIT &&
-           __atomic_load_n(&table[descriptor], __ATOMIC_RELAXED) != 0;
+    return __builtin_expect(table != 0, 0) && (unsigned)descriptor < AXIO_DESCRIPTORS_LIMIT
+               ? __atomic_load_n(&table[descriptor], __ATOMIC_RELAXED)
+               : 0;
 }
+
+/* True for a descriptor the Rust side manages: two loads, no call. The lower half names what it means. */
+static inline int axio_is_managed(int descriptor) { return (uint32_t)axio_word(descriptor) != 0; }
+
+/* True for a descriptor the Rust side knows anything of: managed, or facts about it are kept in the upper half. */
+static inline int axio_is_known(int descriptor) { return axio_word(descriptor) != 0; }
+
+/* Set before the first child that shares this memory appears (vfork), and for ever: from then on who calls is asked of
+ * the kernel. */
+extern AXIO_HIDDEN int axio_memory_was_shared;
+/* A socket that was made as a TCP stream and is not connected yet; mirrored in src/fd_table.rs. */
+#define AXIO_FACT_TCP_STREAM (1ull << 34)
 
 /* Which epoll set an ordinary descriptor was added to, plus one. Also tells of epoll sets inside others. */
 #define AXIO_WATCHED_LIMIT (1u << 16)

@@ -62,8 +62,8 @@ extern ssize_t axio_read(int, void *, size_t), axio_write(int, const void *, siz
     axio_sendmsg(int, const struct msghdr *, int), axio_recvmsg(int, struct msghdr *, int),
     axio_sendfile(int, int, off_t *, size_t),
     axio_splice(int, off64_t *, int, off64_t *, size_t, unsigned);
-extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, int, int), axio_fcntl(int, int, ...),
-    axio_ioctl(int, unsigned long, ...), axio_socket(int, int, int),
+extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, int, int), axio_fcntl(int, int, unsigned long),
+    axio_ioctl(int, unsigned long, void *), axio_socket(int, int, int),
     axio_connect(int, const struct sockaddr *, socklen_t), axio_accept(int, struct sockaddr *, socklen_t *),
     axio_accept4(int, struct sockaddr *, socklen_t *, int), axio_shutdown(int, int),
     axio_setsockopt(int, int, int, const void *, socklen_t), axio_getsockopt(int, int, int, void *, socklen_t *),
@@ -101,8 +101,8 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_dup2: return axio_dup2((int)a, (int)b);
 #endif
         case SYS_dup3: return axio_dup3((int)a, (int)b, (int)c);
-        case SYS_fcntl: return axio_fcntl((int)a, (int)b, c);
-        case SYS_ioctl: return axio_ioctl((int)a, (unsigned long)b, c);
+        case SYS_fcntl: return axio_fcntl((int)a, (int)b, (unsigned long)c);
+        case SYS_ioctl: return axio_ioctl((int)a, (unsigned long)b, P(void *, c));
         case SYS_socket: return axio_socket((int)a, (int)b, (int)c);
         case SYS_connect: return axio_connect((int)a, P(void *, b), (socklen_t)c);
         case SYS_accept: return axio_accept((int)a, P(void *, b), P(void *, c));
@@ -119,7 +119,15 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_clone:
             if (!(a & CLONE_VM))
                 return axio_fork_by_number(number, a, b, c, d, e);
+            if (!(a & CLONE_THREAD))
+                axio_memory_was_shared = 1;
             break;
+#ifdef SYS_vfork
+        case SYS_vfork: axio_memory_was_shared = 1; break;
+#endif
+#ifdef SYS_clone3
+        case SYS_clone3: axio_memory_was_shared = 1; break; /* its flags may lie in memory that cannot be read */
+#endif
         case SYS_io_uring_setup: axio_handlers->io_uring_appears(); break;
         case SYS_seccomp: confine(FILTER); break;
 #ifdef SYS_landlock_restrict_self

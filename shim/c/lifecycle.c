@@ -1,6 +1,7 @@
 /* Connections come and go: connect, accept, shutdown, close, dup. */
 #include "call.h"
 #include <fcntl.h>
+#include <netinet/in.h>
 
 AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, socklen_t length)
 {
@@ -9,8 +10,8 @@ AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, soc
         axio_handlers->before_close(descriptor); /* dissolves the connection */
     int result = REAL(connect)(descriptor, address, length);
     const struct axio_handlers *handlers = axio_handlers;
-    if (handlers) {
-        int error = errno;
+    int error = errno;
+    if (handlers && (result == 0 || error == EINPROGRESS)) {
         handlers->after_connect(descriptor, address, length, result, result < 0 ? error : 0);
         errno = error;
     }
@@ -35,10 +36,8 @@ AXIO_HIDDEN int axio_accept4(int listener, struct sockaddr *address, socklen_t *
     return result;
 }
 
-AXIO_HIDDEN int axio_shutdown(int descriptor, int how)
+static AXIO_APART int managed_shutdown(int descriptor, int how)
 {
-    if (!axio_is_managed(descriptor))
-        return REAL(shutdown)(descriptor, how);
     int follow = axio_handlers->before_shutdown(descriptor, how);
     int result = REAL(shutdown)(descriptor, how);
     if (follow) {
@@ -49,9 +48,14 @@ AXIO_HIDDEN int axio_shutdown(int descriptor, int how)
     return result;
 }
 
+AXIO_HIDDEN int axio_shutdown(int descriptor, int how)
+{
+    return axio_is_managed(descriptor) ? managed_shutdown(descriptor, how) : REAL(shutdown)(descriptor, how);
+}
+
 AXIO_HIDDEN int axio_close(int descriptor)
 {
-    if (axio_is_managed(descriptor))
+    if (axio_is_known(descriptor))
         axio_handlers->before_close(descriptor);
     return REAL(close)(descriptor);
 }
@@ -60,15 +64,19 @@ AXIO_HIDDEN int axio_socket(int domain, int type, int protocol)
 {
     int result = REAL(socket)(domain, type, protocol);
     axio_number_is_new(result);
-    if (axio_is_managed(result))
+    if (axio_is_known(result))
         axio_handlers->number_returned(result);
+    if (axio_descriptors && (unsigned)result < AXIO_DESCRIPTORS_LIMIT && (domain == AF_INET || domain == AF_INET6) &&
+        (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP) &&
+        !axio_memory_was_shared)
+        __atomic_store_n(&axio_descriptors[result], AXIO_FACT_TCP_STREAM, __ATOMIC_RELAXED); /* spares connect() a question */
     return result;
 }
 
 AXIO_HIDDEN int axio_dup(int descriptor)
 {
     int result = REAL(dup)(descriptor);
-    if (result >= 0 && axio_descriptors)
+    if (result >= 0 && (axio_is_known(descriptor) || axio_is_known(result)))
         axio_handlers->duplicated(descriptor, result);
     return result;
 }
@@ -76,10 +84,10 @@ AXIO_HIDDEN int axio_dup(int descriptor)
 AXIO_HIDDEN int axio_dup2(int from, int to)
 {
     /* What would fail leaves `to` alone. */
-    if (from != to && axio_is_managed(to) && REAL(fcntl)(from, F_GETFD) >= 0)
+    if (from != to && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
         axio_handlers->before_close(to);
     int result = REAL(dup2)(from, to);
-    if (result >= 0 && from != to && axio_descriptors)
+    if (result >= 0 && from != to && (axio_is_known(from) || axio_is_known(to)))
         axio_handlers->duplicated(from, result);
     return result;
 }
@@ -87,10 +95,10 @@ AXIO_HIDDEN int axio_dup2(int from, int to)
 AXIO_HIDDEN int axio_dup3(int from, int to, int flags)
 {
     /* What would fail leaves `to` alone. */
-    if (from != to && axio_is_managed(to) && REAL(fcntl)(from, F_GETFD) >= 0)
+    if (from != to && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
         axio_handlers->before_close(to);
     int result = REAL(dup3)(from, to, flags);
-    if (result >= 0 && axio_descriptors)
+    if (result >= 0 && (axio_is_known(from) || axio_is_known(to)))
         axio_handlers->duplicated(from, result);
     return result;
 }

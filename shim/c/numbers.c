@@ -13,7 +13,7 @@
 
 static inline int fresh(int descriptor)
 {
-    if (axio_is_managed(descriptor)) {
+    if (axio_is_known(descriptor)) {
         int error = errno;
         axio_handlers->number_returned(descriptor);
         errno = error;
@@ -37,25 +37,18 @@ AXIO_HIDDEN void axio_closefrom(int first)
     REAL(closefrom)(first);
 }
 
+/* The last argument of a variadic call lies where a fixed one would, on every ABI of Linux that we are built for. */
 #define OPENED(name, hidden)                                                          \
-    AXIO_HIDDEN int hidden(const char *path, int flags, ...)                          \
+    AXIO_HIDDEN int hidden(const char *path, int flags, unsigned mode)                \
     {                                                                                 \
-        va_list arguments;                                                            \
-        va_start(arguments, flags);                                                   \
-        unsigned mode = va_arg(arguments, unsigned);                                  \
-        va_end(arguments);                                                            \
         return fresh(REAL(name)(path, flags, mode));                                  \
     }
 OPENED(open, axio_open)
 OPENED(open64, axio_open64)
 
 #define OPENED_AT(name, hidden)                                                       \
-    AXIO_HIDDEN int hidden(int folder, const char *path, int flags, ...)              \
+    AXIO_HIDDEN int hidden(int folder, const char *path, int flags, unsigned mode)    \
     {                                                                                 \
-        va_list arguments;                                                            \
-        va_start(arguments, flags);                                                   \
-        unsigned mode = va_arg(arguments, unsigned);                                  \
-        va_end(arguments);                                                            \
         return fresh(REAL(name)(folder, path, flags, mode));                          \
     }
 OPENED_AT(openat, axio_openat)

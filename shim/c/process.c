@@ -22,6 +22,8 @@ static long forked(long child, unsigned prepared)
     return child;
 }
 
+AXIO_HIDDEN int axio_memory_was_shared;
+
 AXIO_HIDDEN pid_t axio_fork(void)
 {
     if (!axio_descriptors)
@@ -106,12 +108,21 @@ static int failed_exec(int result)
 /* vfork returns twice into its caller's frame, so the hook is a jump: prepare, then go on in the real one. */
 AXIO_HIDDEN void *axio_prepare_vfork(void)
 {
+    axio_memory_was_shared = 1;
     if (axio_descriptors) {
         int error = errno;
         axio_handlers->before_spawn();
         errno = error;
     }
     return (void *)REAL(vfork);
+}
+
+/* clone(2) as the C library offers it: a jump, too, as its arguments are for the real one alone. */
+AXIO_HIDDEN void *axio_prepare_clone(int flags)
+{
+    if (flags & CLONE_VM && !(flags & CLONE_THREAD))
+        axio_memory_was_shared = 1;
+    return (void *)REAL(clone);
 }
 
 #include <spawn.h>

@@ -23,7 +23,7 @@ AXIO_HIDDEN int axio_epoll_create(int size)
 {
     int result = REAL(epoll_create)(size);
     axio_number_is_new(result);
-    if (axio_is_managed(result))
+    if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;
 }
@@ -32,7 +32,7 @@ AXIO_HIDDEN int axio_epoll_create1(int flags)
 {
     int result = REAL(epoll_create1)(flags);
     axio_number_is_new(result);
-    if (axio_is_managed(result))
+    if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;
 }

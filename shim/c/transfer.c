@@ -4,10 +4,9 @@
 extern AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message);
 extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 
+/* The record of a call needs a frame of its own; what is left alone goes without one: a look, then a jump. */
 #define RECEIVE(descriptor, vector, count, flags, type, real)                                          \
     do {                                                                                               \
-        if (!axio_is_managed(descriptor))                                                              \
-            return (real);                                                                             \
         struct axio_call call;                                                                         \
         if (__builtin_expect(axio_cancel_seen, 0))                                                     \
             pthread_testcancel();                                                                      \
@@ -16,8 +15,6 @@ extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 
 #define SEND(descriptor, vector, count, flags, type, real)                                          \
     do {                                                                                            \
-        if (!axio_is_managed(descriptor))                                                           \
-            return (real);                                                                          \
         struct axio_call call;                                                                      \
         if (__builtin_expect(axio_cancel_seen, 0))                                                  \
             pthread_testcancel();                                                                   \
@@ -30,9 +27,14 @@ extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 /* For read and readv nothing is nothing; recv of nothing waits for data. Above every flag the kernel knows. */
 #define AXIO_IS_READ 0x00800000
 
-AXIO_HIDDEN ssize_t axio_read(int descriptor, void *buffer, size_t bytes)
+static AXIO_APART ssize_t managed_read(int descriptor, void *buffer, size_t bytes)
 {
     RECEIVE(descriptor, ONE(buffer, bytes), 1, AXIO_IS_READ, ssize_t, REAL(read)(descriptor, buffer, bytes));
+}
+
+AXIO_HIDDEN ssize_t axio_read(int descriptor, void *buffer, size_t bytes)
+{
+    return axio_is_managed(descriptor) ? managed_read(descriptor, buffer, bytes) : REAL(read)(descriptor, buffer, bytes);
 }
 
 extern ssize_t __read_chk(int, void *, size_t, size_t);
@@ -43,14 +45,24 @@ AXIO_HIDDEN ssize_t axio_read_chk(int descriptor, void *buffer, size_t bytes, si
     return axio_read(descriptor, buffer, bytes);
 }
 
-AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int count)
+static AXIO_APART ssize_t managed_readv(int descriptor, const struct iovec *vector, int count)
 {
     RECEIVE(descriptor, vector, (size_t)(ssize_t)count, AXIO_IS_READ, ssize_t, REAL(readv)(descriptor, vector, count));
 }
 
-AXIO_HIDDEN ssize_t axio_recv(int descriptor, void *buffer, size_t bytes, int flags)
+AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int count)
+{
+    return axio_is_managed(descriptor) ? managed_readv(descriptor, vector, count) : REAL(readv)(descriptor, vector, count);
+}
+
+static AXIO_APART ssize_t managed_recv(int descriptor, void *buffer, size_t bytes, int flags)
 {
     RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(recv)(descriptor, buffer, bytes, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_recv(int descriptor, void *buffer, size_t bytes, int flags)
+{
+    return axio_is_managed(descriptor) ? managed_recv(descriptor, buffer, bytes, flags) : REAL(recv)(descriptor, buffer, bytes, flags);
 }
 
 extern ssize_t __recv_chk(int, void *, size_t, size_t, int);
@@ -62,7 +74,7 @@ AXIO_HIDDEN ssize_t axio_recv_chk(int descriptor, void *buffer, size_t bytes, si
 }
 
 /* `by_kernel` tells whether the kernel filled in what belongs to the result. */
-static ssize_t receive_from(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
+static AXIO_APART ssize_t receive_from(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
                             socklen_t *length, int *by_kernel)
 {
     RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
@@ -94,7 +106,7 @@ AXIO_HIDDEN ssize_t axio_recvfrom_chk(int descriptor, void *buffer, size_t bytes
 #define IS_PLAUSIBLE(message) ((uintptr_t)(message) >= 4096 && (uintptr_t)(message) >> 47 == 0)
 #define PARTS_MAX 1024
 
-static ssize_t receive_message(int descriptor, struct msghdr *message, int flags, int *by_kernel)
+static AXIO_APART ssize_t receive_message(int descriptor, struct msghdr *message, int flags, int *by_kernel)
 {
     RECEIVE(descriptor, message->msg_iov, message->msg_iovlen, flags, ssize_t,
             (*by_kernel = 1, REAL(recvmsg)(descriptor, message, flags)));
@@ -119,60 +131,93 @@ AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int fla
     return result;
 }
 
-AXIO_HIDDEN ssize_t axio_write(int descriptor, const void *buffer, size_t bytes)
+static AXIO_APART ssize_t managed_write(int descriptor, const void *buffer, size_t bytes)
 {
     SEND(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(write)(descriptor, buffer, bytes));
 }
 
-AXIO_HIDDEN ssize_t axio_writev(int descriptor, const struct iovec *vector, int count)
+AXIO_HIDDEN ssize_t axio_write(int descriptor, const void *buffer, size_t bytes)
+{
+    return axio_is_managed(descriptor) ? managed_write(descriptor, buffer, bytes) : REAL(write)(descriptor, buffer, bytes);
+}
+
+static AXIO_APART ssize_t managed_writev(int descriptor, const struct iovec *vector, int count)
 {
     SEND(descriptor, vector, (size_t)(ssize_t)count, 0, ssize_t, REAL(writev)(descriptor, vector, count));
 }
 
-AXIO_HIDDEN ssize_t axio_send(int descriptor, const void *buffer, size_t bytes, int flags)
+AXIO_HIDDEN ssize_t axio_writev(int descriptor, const struct iovec *vector, int count)
+{
+    return axio_is_managed(descriptor) ? managed_writev(descriptor, vector, count) : REAL(writev)(descriptor, vector, count);
+}
+
+static AXIO_APART ssize_t managed_send(int descriptor, const void *buffer, size_t bytes, int flags)
 {
     SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(send)(descriptor, buffer, bytes, flags));
 }
 
-AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes, int flags,
-                                const struct sockaddr *address, socklen_t length)
+AXIO_HIDDEN ssize_t axio_send(int descriptor, const void *buffer, size_t bytes, int flags)
+{
+    return axio_is_managed(descriptor) ? managed_send(descriptor, buffer, bytes, flags) : REAL(send)(descriptor, buffer, bytes, flags);
+}
+
+static AXIO_APART ssize_t managed_sendto(int descriptor, const void *buffer, size_t bytes, int flags, const struct sockaddr *address, socklen_t length)
 {
     SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
          REAL(sendto)(descriptor, buffer, bytes, flags, address, length));
 }
 
+AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes, int flags, const struct sockaddr *address, socklen_t length)
+{
+    return axio_is_managed(descriptor) ? managed_sendto(descriptor, buffer, bytes, flags, address, length) : REAL(sendto)(descriptor, buffer, bytes, flags, address, length);
+}
+
 /* Marks a message with ancillary data for the Rust side: above every MSG_ flag of the kernel's. */
 #define AXIO_HAS_CONTROL 0x80000000u
 
-AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
+static AXIO_APART ssize_t managed_sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
-    if (!axio_is_managed(descriptor) || !IS_PLAUSIBLE(message) || message->msg_iovlen > PARTS_MAX) {
-        if (axio_descriptors && IS_PLAUSIBLE(message) && message->msg_controllen)
-            axio_hand_over_rights(message);
-        return REAL(sendmsg)(descriptor, message, flags);
-    }
     int marked = flags | (message->msg_controllen ? (int)AXIO_HAS_CONTROL : 0);
     SEND(descriptor, message->msg_iov, message->msg_iovlen, marked, ssize_t,
          REAL(sendmsg)(descriptor, message, flags));
 }
 
+AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
+{
+    if (axio_is_managed(descriptor) && IS_PLAUSIBLE(message) && message->msg_iovlen <= PARTS_MAX)
+        return managed_sendmsg(descriptor, message, flags);
+    if (axio_descriptors && IS_PLAUSIBLE(message) && message->msg_controllen)
+        axio_hand_over_rights(message);
+    return REAL(sendmsg)(descriptor, message, flags);
+}
+
 /* Other flags are refused by the kernel for sockets, whatever is there to read. */
 #define KNOWN_RWF (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT)
 
-AXIO_HIDDEN ssize_t axio_preadv2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+static AXIO_APART ssize_t managed_preadv2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    if (!axio_is_managed(descriptor) || offset != -1 || (flags & ~KNOWN_RWF))
-        return REAL(preadv2)(descriptor, vector, count, offset, flags);
     int receive_flags = AXIO_IS_READ | (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
     RECEIVE(descriptor, vector, (size_t)(ssize_t)count, receive_flags, ssize_t,
             REAL(preadv2)(descriptor, vector, count, offset, flags));
 }
 
-AXIO_HIDDEN ssize_t axio_pwritev2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+AXIO_HIDDEN ssize_t axio_preadv2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    if (!axio_is_managed(descriptor) || offset != -1 || (flags & ~KNOWN_RWF))
-        return REAL(pwritev2)(descriptor, vector, count, offset, flags);
+    if (axio_is_managed(descriptor) && offset == -1 && !(flags & ~KNOWN_RWF))
+        return managed_preadv2(descriptor, vector, count, offset, flags);
+    return REAL(preadv2)(descriptor, vector, count, offset, flags);
+}
+
+static AXIO_APART ssize_t managed_pwritev2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+{
     int send_flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
     SEND(descriptor, vector, (size_t)(ssize_t)count, send_flags, ssize_t,
          REAL(pwritev2)(descriptor, vector, count, offset, flags));
+}
+
+AXIO_HIDDEN ssize_t axio_pwritev2(int descriptor, const struct iovec *vector, int count, off_t offset, int flags)
+{
+    if (axio_is_managed(descriptor) && offset == -1 && !(flags & ~KNOWN_RWF))
+        return managed_pwritev2(descriptor, vector, count, offset, flags);
+    return REAL(pwritev2)(descriptor, vector, count, offset, flags);
 }

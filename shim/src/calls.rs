@@ -57,10 +57,43 @@ macro_rules! interpose_vfork {
     };
 }
 
+unsafe extern "C" {
+    fn axio_prepare_clone(flags: core::ffi::c_int) -> *mut core::ffi::c_void;
+}
+
+macro_rules! interpose_clone {
+    ($($name:ident)+) => {
+        $(
+            #[doc = concat!("Interposed `", stringify!($name), "`: its arguments, some on the stack, stay where they are.")]
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            #[unsafe(naked)]
+            pub extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!(
+                    "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "sub rsp, 8",
+                    "mov edi, edx", "call {}",
+                    "add rsp, 8", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi", "jmp rax",
+                    sym super::axio_prepare_clone
+                );
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!(
+                    "stp x29, x30, [sp, #-80]!", "stp x0, x1, [sp, #16]", "stp x2, x3, [sp, #32]",
+                    "stp x4, x5, [sp, #48]", "str x6, [sp, #64]",
+                    "mov w0, w2", "bl {}", "mov x16, x0",
+                    "ldr x6, [sp, #64]", "ldp x4, x5, [sp, #48]", "ldp x2, x3, [sp, #32]", "ldp x0, x1, [sp, #16]",
+                    "ldp x29, x30, [sp], #80", "br x16",
+                    sym super::axio_prepare_clone
+                );
+            }
+        )+
+    };
+}
+
 /// The exported names, each behind its trampoline, aliases beside it.
 #[allow(non_snake_case, reason = "C names are what they are")]
 pub mod exports {
     interpose_vfork!(vfork __vfork);
+    interpose_clone!(clone __clone);
 
     interpose! {
         axio_read: read __read;

@@ -102,34 +102,99 @@ pub fn stream(descriptor: c_int) -> Option<Stream> {
     Some(Stream::new(endpoint, generation, descriptor, me))
 }
 
+// ---- facts: what is known of a number that means nothing here. They lie in the upper half of the word, whose lower half
+// then is 0, and go with the number.
+
+/// The program asked for the ring (AXIO_SIOCACCEL) before the socket was connected.
+const WISH_ACCELERATE: u64 = 1 << 32;
+/// It asked for the kernel.
+const WISH_RELEASE: u64 = 2 << 32;
+const WISHES: u64 = WISH_ACCELERATE | WISH_RELEASE;
+/// Made by socket() as a TCP stream; mirrored in `c/call.h`.
+const TCP_STREAM: u64 = 1 << 34;
+/// What it accepts is TCP, and the rules let it go fast at whichever address it was reached.
+const ACCEPTS_FAST: u64 = 1 << 35;
+/// What it accepts the rules leave to the kernel, at whichever address it was reached.
+const ACCEPTS_KERNEL: u64 = 1 << 36;
+const ACCEPTS: u64 = ACCEPTS_FAST | ACCEPTS_KERNEL;
+
+fn facts(descriptor: c_int) -> u64 {
+    match word(descriptor).map_or(0, |word| word.load(Ordering::Acquire)) {
+        value if value as u32 == 0 => value,
+        _ => 0,
+    }
+}
+
+/// Exchanges some facts; false when the number means something, or is out of range.
+fn exchange_facts(descriptor: c_int, without: u64, with: u64) -> bool {
+    let Some(word) = word(descriptor) else {
+        return false;
+    };
+    let exchanged = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |before| {
+        (before as u32 == 0).then_some(before & !without | with)
+    });
+    exchanged.is_ok()
+}
+
 /// What the program asked for (AXIO_SIOCACCEL) at a number that means no endpoint yet: a socket that is not connected.
-/// It lies in the upper half of the word, whose lower half then is 0, and goes with the number.
 #[must_use]
 pub fn wish(descriptor: c_int) -> Option<bool> {
-    match word(descriptor)?.load(Ordering::Acquire) {
+    match facts(descriptor) & WISHES {
         WISH_ACCELERATE => Some(true),
         WISH_RELEASE => Some(false),
         _ => None,
     }
 }
 
-const WISH_ACCELERATE: u64 = 1 << 32;
-const WISH_RELEASE: u64 = 2 << 32;
-
 /// Keeps a wish for a number that means no endpoint; `None` drops it. False when the number means one, or cannot.
 pub fn set_wish(descriptor: c_int, accelerate: Option<bool>) -> bool {
-    let Some(word) = word(descriptor) else {
-        return false;
-    };
     let value = match accelerate {
         Some(true) => WISH_ACCELERATE,
         Some(false) => WISH_RELEASE,
         None => 0,
     };
-    let kept = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |before| {
-        (before as u32 == 0).then_some(value)
-    });
-    kept.is_ok()
+    exchange_facts(descriptor, WISHES, value)
+}
+
+/// Nothing is known of the number any more, if it means nothing here.
+pub fn drop_facts(descriptor: c_int) {
+    if facts(descriptor) != 0 {
+        exchange_facts(descriptor, u64::MAX, 0);
+    }
+}
+
+/// `to` is another number of the socket `from`, and means nothing here.
+pub fn copy_facts(from: c_int, to: c_int) {
+    exchange_facts(to, u64::MAX, facts(from) & !ACCEPTS);
+}
+
+/// True when socket() made a TCP stream under this number. What became of it in the kernel meanwhile (a library behind us
+/// may have made it MPTCP) is looked at again before anything is done for the connection.
+#[must_use]
+pub fn is_tcp_stream(descriptor: c_int) -> bool {
+    facts(descriptor) & TCP_STREAM != 0
+}
+
+/// What the rules say of everything that this listener accepts: `Some(true)` TCP that may go fast.
+#[must_use]
+pub fn accepts_fast(listener: c_int) -> Option<bool> {
+    match facts(listener) & ACCEPTS {
+        ACCEPTS_FAST => Some(true),
+        ACCEPTS_KERNEL => Some(false),
+        _ => None,
+    }
+}
+
+/// Remembers it, or forgets (`None`).
+pub fn set_accepts_fast(listener: c_int, fast: Option<bool>) {
+    let value = match fast {
+        Some(true) => ACCEPTS_FAST,
+        Some(false) => ACCEPTS_KERNEL,
+        None => 0,
+    };
+    if facts(listener) & ACCEPTS != value {
+        exchange_facts(listener, ACCEPTS, value);
+    }
 }
 
 /// Marks a word that means an epoll instance, in the half that holds an index.
@@ -238,4 +303,34 @@ pub fn any_number_of(index: u32) -> Option<c_int> {
         }
     });
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_go_with_the_number_and_never_touch_what_is_managed() {
+        ensure().expect("memory for the table");
+        // Numbers that no other test of this process gets.
+        let (one, other) = (LIMIT as c_int - 2, LIMIT as c_int - 1);
+        assert!(set_wish(one, Some(true)));
+        set_accepts_fast(one, Some(false));
+        assert_eq!((wish(one), accepts_fast(one)), (Some(true), Some(false)));
+        set_accepts_fast(one, Some(true));
+        assert_eq!(accepts_fast(one), Some(true));
+        copy_facts(one, other);
+        assert_eq!((wish(other), accepts_fast(other)), (Some(true), None));
+        set_accepts_fast(one, None);
+        assert_eq!((wish(one), accepts_fast(one)), (Some(true), None));
+        assert!(!is_used(one));
+        set(one, 7, 3);
+        assert!(!set_wish(one, Some(false)));
+        set_accepts_fast(one, Some(true));
+        drop_facts(one);
+        assert!(is_used(one) && accepts_fast(one).is_none());
+        assert_eq!(take(one).map(|_| ()), None, "no family memory, no endpoint");
+        drop_facts(other);
+        assert_eq!(wish(other), None);
+    }
 }

@@ -114,6 +114,24 @@ pub fn reason_when_off() -> Option<Reason> {
     Reason::from_code(OFF_REASON.load(Ordering::Relaxed))
 }
 
+unsafe extern "C" {
+    /// Set by the trampolines before the first child that shares this memory.
+    static axio_memory_was_shared: core::sync::atomic::AtomicI32;
+}
+
+/// False in a child that shares our memory (vfork), or has it by a raw clone: nothing may be done on its behalf. No system
+/// call as long as no such child was made.
+#[must_use]
+pub fn is_own() -> bool {
+    // SAFETY: the trampolines' object defines the word for the life of the process.
+    let shared = unsafe { axio_memory_was_shared.load(Ordering::Relaxed) } != 0;
+    if shared {
+        fastpath::family::is_own_process()
+    } else {
+        fastpath::family::is_own_memory()
+    }
+}
+
 /// Runs a step of a call; a panic of ours ends that call with an error and acceleration for the process, never the
 /// program.
 #[inline(always)]

@@ -6,7 +6,7 @@
 //! negotiation that was begun is carried on at each later call on the descriptor, by the process that began it.
 #![expect(unsafe_code, reason = "borrows the program's descriptor by its number")]
 
-use crate::calls::lifecycle::role;
+use crate::calls::lifecycle::{self, role};
 use crate::discovery::{Acceptor, Chance, Connector, Progress, Wanted};
 use crate::{fd_table, process, status};
 use core::ffi::c_int;
@@ -20,7 +20,7 @@ use kmod_interface::handshake::{AddressPair, PAIR_BYTES};
 use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
-use settings::{Mode, Upgrade};
+use settings::{Choice, Mode, Role, Upgrade};
 
 /// Turns after which discovery is tried again.
 const NEXT_TURN_FACTOR: u32 = 8;
@@ -170,6 +170,9 @@ fn pair_of(stream: &Stream) -> Option<AddressPair> {
     let own = kernel_call::own_name(stream.descriptor)?;
     let far = kernel_call::far_name(stream.descriptor)?;
     let connects = endpoint.role.get() == role::CONNECTING;
+    if !is_what_it_was_taken_for(stream, own) {
+        return None;
+    }
     let (connecting, accepting) = if connects { (own, far) } else { (far, own) };
     let pair = AddressPair {
         connect_address: connecting.0,
@@ -183,6 +186,21 @@ fn pair_of(stream: &Stream) -> Option<AddressPair> {
     endpoint.pair_known.set(1);
     status::row_pair(endpoint, &pair);
     Some(pair)
+}
+
+/// What was taken for granted when the socket was taken under management is asked of the kernel now.
+fn is_what_it_was_taken_for(stream: &Stream, own: ([u8; 16], u16)) -> bool {
+    let connects = stream.endpoint.role.get() == role::CONNECTING;
+    let reason = if !lifecycle::is_tcp(stream.descriptor) {
+        Reason::NotStreamSocket
+    } else if !connects && lifecycle::choice(Role::Server, own.0, own.1) == Choice::Kernel {
+        Reason::Rule
+    } else {
+        return true;
+    };
+    stream.endpoint.wished.store(0, Ordering::Relaxed);
+    note(stream.endpoint, reason);
+    false
 }
 
 fn known_pair(endpoint: &Endpoint) -> Option<AddressPair> {

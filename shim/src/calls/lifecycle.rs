@@ -46,14 +46,18 @@ pub fn choice(role: Role, address: [u8; 16], port: u16) -> Choice {
 }
 
 /// listen() is about to be called.
-pub extern "C" fn before_listen(_descriptor: c_int) {
-    process::guarded_hook((), process::complain);
+pub extern "C" fn before_listen(descriptor: c_int) {
+    process::guarded_hook((), || {
+        process::complain();
+        // It may be bound to another place now.
+        fd_table::set_accepts_fast(descriptor, None);
+    });
 }
 
 /// close_range() or closefrom() is about to be called.
 pub extern "C" fn before_close_range(first: u32, last: u32) {
     process::guarded_hook((), || {
-        if !family::is_own_process() {
+        if !process::is_own() {
             return;
         }
         let last = last.min(c_int::MAX as u32) as c_int;
@@ -96,7 +100,9 @@ pub unsafe extern "C" fn after_connect(
         {
             return 0; // the second connect() of a non-blocking socket
         }
-        if choice(Role::Client, far, port) == Choice::Kernel || !is_tcp(descriptor) {
+        let is_tcp = fd_table::is_tcp_stream(descriptor) || is_tcp(descriptor);
+        if !is_tcp || choice(Role::Client, far, port) == Choice::Kernel {
+            fd_table::drop_facts(descriptor);
             return 0;
         }
         let wish = fd_table::wish(descriptor);
@@ -116,16 +122,12 @@ pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
         if fd_table::is_used(descriptor) {
             number_returned(descriptor);
         }
-        // A wish for an earlier socket of this number, which was closed behind us.
-        fd_table::set_wish(descriptor, None);
+        // Facts about an earlier socket of this number, which was closed behind us.
+        fd_table::drop_facts(descriptor);
         if !process::is_on() {
             return;
         }
-        let Some((own, port)) = kernel_call::own_name(descriptor) else {
-            return;
-        };
-        if choice(Role::Server, own, port) == Choice::Fast
-            && is_tcp(descriptor)
+        if fd_table::accepts_fast(listener).unwrap_or_else(|| may_go_fast(listener, descriptor))
             && manage(descriptor, role::ACCEPTING)
             && let Some(stream) = fd_table::stream(descriptor)
         {
@@ -134,7 +136,28 @@ pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
     });
 }
 
-pub(super) fn is_tcp(descriptor: c_int) -> bool {
+/// Asks the kernel and the rules about a connection that `listener` has accepted, and remembers for the next ones what
+/// does not depend on where they were reached. (One listener can accept at several ports, by TPROXY or BPF; those of the
+/// fast ones are looked at again before anything is done for them.)
+fn may_go_fast(listener: c_int, descriptor: c_int) -> bool {
+    let Some((own, port)) = kernel_call::own_name(descriptor) else {
+        return false;
+    };
+    let fast = choice(Role::Server, own, port) == Choice::Fast;
+    if fast && !is_tcp(descriptor) {
+        return false;
+    }
+    let everywhere = process::settings()
+        .rules
+        .decide_everywhere(Protocol::Tcp, Role::Server, port);
+    if everywhere.is_some() && fd_table::ensure().is_ok() {
+        fd_table::set_accepts_fast(listener, Some(fast));
+    }
+    fast
+}
+
+/// Whether the kernel says that it is TCP.
+pub fn is_tcp(descriptor: c_int) -> bool {
     kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PROTOCOL) == Ok(IPPROTO_TCP)
 }
 
@@ -194,7 +217,7 @@ pub extern "C" fn number_returned(descriptor: c_int) {
 pub extern "C" fn before_close(descriptor: c_int) {
     process::guarded_hook((), || {
         // A vfork child closes its copy of the number; ours stays what it is.
-        if family::is_own_process() {
+        if process::is_own() {
             forget(descriptor, true);
         }
     });
@@ -295,7 +318,7 @@ pub extern "C" fn duplicated(from: c_int, to: c_int) {
             return;
         }
         let Some((index, generation, endpoint)) = fd_table::get(from) else {
-            fd_table::set_wish(to, fd_table::wish(from));
+            fd_table::copy_facts(from, to);
             return;
         };
         let Some(place) = family::process_place() else {

@@ -308,6 +308,29 @@ pub fn poll_one(descriptor: c_int, events: i16, timeout_ms: u64) -> i16 {
     if result > 0 { entry.returned } else { 0 }
 }
 
+/// poll(2) of many descriptors without waiting; the number of entries with something, 0 on any error.
+///
+/// # Safety
+/// `entries` is readable and writable for `count` entries.
+pub unsafe fn poll_now(entries: *mut PollEntry, count: usize) -> usize {
+    let timeout: [i64; 2] = [0; 2];
+    // SAFETY: as promised; a local time-out, no signal mask.
+    let result = unsafe {
+        system_call(
+            number::PPOLL,
+            [
+                entries as usize,
+                count,
+                &raw const timeout as usize,
+                0,
+                8,
+                0,
+            ],
+        )
+    };
+    result.max(0) as usize
+}
+
 /// Soft limit of a resource, getrlimit(2); no limit reads as the largest number.
 pub fn resource_limit(resource: usize) -> Result<u64, Errno> {
     let mut limits: [u64; 2] = [0; 2];

@@ -88,6 +88,10 @@ struct axio_handlers {
     int (*after_wait)(void *wait, int result, int error);
     int (*again_wait)(void *wait);
     void (*abandon_wait)(void *wait);
+    int (*begin_poll)(void *poll);
+    int (*after_poll)(void *poll, int result, int error);
+    int (*again_poll)(void *poll);
+    void (*abandon_poll)(void *poll);
 };
 
 extern AXIO_HIDDEN const struct axio_handlers *axio_handlers; /* null until the Rust side is ready */

@@ -190,5 +190,11 @@ pub mod exports {
         axio_epoll_wait: epoll_wait;
         axio_epoll_pwait: epoll_pwait;
         axio_epoll_pwait2: epoll_pwait2;
+        axio_poll: poll __poll;
+        axio_poll_chk: __poll_chk;
+        axio_ppoll: ppoll;
+        axio_ppoll_chk: __ppoll_chk;
+        axio_select: select __select;
+        axio_pselect: pselect;
     }
 }

@@ -17,12 +17,14 @@
 //! * [`wait`]: one epoll_wait from beginning to end.
 //! * [`changes`]: what other calls tell the sets.
 //! * [`sharing`]: sets that others see: nested, polled, forked.
+//! * [`descriptor_sets`]: poll and select.
 //! * [`kernel_set`]: the system calls behind it.
 
 pub mod arming;
 pub mod changes;
 pub mod control;
 pub mod decide;
+pub mod descriptor_sets;
 pub mod harvest;
 pub mod instance;
 pub mod kernel_set;

@@ -71,6 +71,10 @@ struct Handlers {
     after_wait: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
     again_wait: unsafe extern "C" fn(*mut c_void) -> c_int,
     abandon_wait: unsafe extern "C" fn(*mut c_void),
+    begin_poll: unsafe extern "C" fn(*mut c_void) -> c_int,
+    after_poll: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
+    again_poll: unsafe extern "C" fn(*mut c_void) -> c_int,
+    abandon_poll: unsafe extern "C" fn(*mut c_void),
 }
 
 static HANDLERS: Handlers = Handlers {
@@ -110,6 +114,10 @@ static HANDLERS: Handlers = Handlers {
     after_wait: readiness::after_wait,
     again_wait: readiness::again_wait,
     abandon_wait: readiness::abandon_wait,
+    begin_poll: readiness::begin_poll,
+    after_poll: readiness::after_poll,
+    again_poll: readiness::again_poll,
+    abandon_poll: readiness::abandon_poll,
 };
 
 unsafe extern "C" {

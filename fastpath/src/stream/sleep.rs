@@ -199,6 +199,12 @@ impl Stream {
         count(Counter::KernelSleeps, 1);
     }
 
+    /// Counts a thread that sleeps on a socket without a slot yet: should another thread bind it meanwhile, the opening
+    /// bell stays until this one has seen it. Ends with [`Self::finish_sleep`] of [`Armed::Counted`].
+    pub fn count_sleeper(&self) {
+        self.enter_sleep();
+    }
+
     /// The sleeper is awake (or never slept): its marks are withdrawn. Takes no lock, so a cancelled thread may call it.
     pub fn finish_sleep(&self, armed: Armed) {
         if let Some(holder) =

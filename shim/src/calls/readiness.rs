@@ -6,7 +6,8 @@
 
 use crate::process;
 use crate::readiness::control;
-use crate::readiness::kernel_set::{DELETE, Event};
+use crate::readiness::descriptor_sets::{self, Poll};
+use crate::readiness::kernel_set::{DELETE, EINTR, Event};
 use crate::readiness::wait::{self, Action, Wait};
 use core::ffi::{c_int, c_void};
 
@@ -79,4 +80,51 @@ pub unsafe extern "C" fn abandon_wait(wait: *mut c_void) {
     // SAFETY: as promised.
     let wait = unsafe { &mut *wait.cast::<Wait>() };
     process::guarded_hook((), || wait::abandon(wait));
+}
+
+/// Starts a poll.
+///
+/// # Safety
+/// `poll` is the trampoline's record.
+pub unsafe extern "C" fn begin_poll(poll: *mut c_void) -> c_int {
+    // SAFETY: as promised.
+    let poll = unsafe { &mut *poll.cast::<Poll>() };
+    guarded_poll(poll, descriptor_sets::begin)
+}
+
+/// A sleep has ended.
+///
+/// # Safety
+/// `poll` is the record of a poll that was begun.
+pub unsafe extern "C" fn after_poll(poll: *mut c_void, result: c_int, error: c_int) -> c_int {
+    // SAFETY: as promised.
+    let poll = unsafe { &mut *poll.cast::<Poll>() };
+    guarded_poll(poll, |poll| descriptor_sets::after(poll, result, error))
+}
+
+/// Goes on with signals held back.
+///
+/// # Safety
+/// As [`after_poll`].
+pub unsafe extern "C" fn again_poll(poll: *mut c_void) -> c_int {
+    // SAFETY: as promised.
+    let poll = unsafe { &mut *poll.cast::<Poll>() };
+    guarded_poll(poll, descriptor_sets::again)
+}
+
+/// The thread is being cancelled in its sleep.
+///
+/// # Safety
+/// As [`after_poll`].
+pub unsafe extern "C" fn abandon_poll(poll: *mut c_void) {
+    // SAFETY: as promised.
+    let poll = unsafe { &mut *poll.cast::<Poll>() };
+    process::guarded_hook((), || descriptor_sets::abandon(poll));
+}
+
+/// A panic of ours ends the call as a signal would: nothing is said of any descriptor.
+fn guarded_poll(poll: &mut Poll, step: impl FnOnce(&mut Poll) -> Action) -> c_int {
+    poll.result = -1;
+    poll.error = EINTR;
+    process::guarded_hook(Action::Done, || step(poll)) as c_int
 }

@@ -5,7 +5,7 @@ use super::instance::{self, Held};
 use super::kernel_set;
 use super::links::Kind;
 use super::registration::{Registration, flag};
-use super::{arming, harvest, tables, watchers};
+use super::{arming, harvest, sharing, tables, watchers};
 use crate::boundary::me;
 use crate::{fd_table, upgrade};
 use core::ffi::c_int;
@@ -42,11 +42,12 @@ fn held_is_watched(registration: &Registration) -> bool {
     registration.has(flag::ACCELERATED) && !registration.has(flag::GHOST)
 }
 
-/// Something may have become ready: a sleeper looks.
+/// Something may have become ready: a sleeper looks, and those that see the set through the kernel do.
 pub fn wake(held: &Held) {
     if held.instance.sleepers.get() > 0 {
         arming::kick(held);
     }
+    sharing::light_if_listed(held);
 }
 
 fn for_each_watcher(
@@ -116,25 +117,40 @@ pub fn channel_leaves(endpoint: &'static Endpoint) {
 /// A number no longer means its endpoint. `open`: the kernel socket still exists under it; `last`: no other number of
 /// this process means the endpoint.
 pub fn socket_number_gone(endpoint: u32, generation: u32, number: c_int, open: bool, last: bool) {
+    if watchers::is_unwatched(endpoint) {
+        return;
+    }
+    let other = if last {
+        None
+    } else {
+        fd_table::any_number_of(endpoint)
+    };
     for_each_watcher(endpoint, None, |held, index, registration| {
-        if registration.generation.get() != generation
-            || (!last && registration.number.get() != number as u32)
-        {
+        if registration.generation.get() != generation {
             return;
         }
-        let own_books = held.instance.inherited.get() == 0;
+        let by_this_number =
+            registration.number.get() == number as u32 && !registration.has(flag::ZOMBIE);
         // With the last number of all holders the kernel's registration goes by itself.
         let stays_in_kernel = !last || held.instance.forked.get() != 0;
-        if last || registration.has(flag::GHOST) {
-            let speaks = registration.number.get() == number as u32
-                && registration.has(flag::ACCELERATED | flag::GHOST);
-            if own_books && open && stays_in_kernel && speaks {
+        let speaks = by_this_number
+            && open
+            && held.instance.inherited.get() == 0
+            && registration.has(flag::ACCELERATED | flag::GHOST);
+        if last || (by_this_number && registration.has(flag::GHOST)) {
+            if stays_in_kernel && speaks {
                 let set = held.instance.number.get() as c_int;
                 let _ = kernel_set::control(set, kernel_set::DELETE, number, 0, 0);
             }
-            held.drop_record(index, registration);
-        } else {
+            return held.drop_record(index, registration);
+        }
+        if by_this_number {
             registration.mark(flag::ZOMBIE);
+        }
+        if registration.open_number.get() == number as u32
+            && let Some(other) = other
+        {
+            registration.open_number.set(other as u32);
         }
     });
 }

@@ -364,13 +364,17 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
             accelerated += 1;
             explained |= heard(held, index, registration, &stream, bits);
             after_hearing(&stream, registration, deferred);
-            passes += u32::from(registration.has(flag::DATA_SHARED));
+            passes += u32::from(registration.has(flag::DATA_SHARED) && is_foreign(held, data));
         } else if held.instance.impatient.count() != 0 && registration.is_in(Kind::Impatient) {
             // A set of two processes: the ring may still carry.
             accelerated += 1;
             explained = true;
             registration.mark(flag::LOOK_WELL | flag::INPUT_EDGE);
             held.list(index);
+        } else if registration.reported_serial.get() == held.instance.serial.get() {
+            // The kernel carries again since we reported it, in this very call: told once is enough.
+            accelerated += 1;
+            explained = true;
         } else {
             passes += 1;
             if registration.is_one_shot() {
@@ -447,13 +451,13 @@ fn heard(
 /// registrations; it is asked once for each change of them.
 fn is_foreign(held: &Held, data: u64) -> bool {
     let instance = held.instance;
-    if instance.compared_count.get()
-        == instance
-            .control_count
-            .load(Ordering::Relaxed)
-            .wrapping_add(1)
-    {
-        return false;
+    let changes = instance
+        .control_count
+        .load(Ordering::Relaxed)
+        .wrapping_add(1);
+    let known = first_with(held, data, None).and_then(tables::registration);
+    if known.is_some_and(|registration| registration.compared_count.get() == changes) {
+        return known.is_some_and(|registration| registration.has(flag::DATA_SHARED));
     }
     let mut in_kernel = 0;
     let readable = kernel_set::for_each_registration(instance.number.get() as i32, |told| {
@@ -468,18 +472,14 @@ fn is_foreign(held: &Held, data: u64) -> bool {
     let foreign = readable && in_kernel > in_books;
     let mut next = first_with(held, data, None);
     while let Some(index) = next {
-        if let (true, Some(registration)) = (foreign, tables::registration(index)) {
-            registration.mark(flag::DATA_SHARED);
+        if let Some(registration) = tables::registration(index) {
+            registration.compared_count.set(changes);
+            registration.clear(flag::DATA_SHARED);
+            if foreign {
+                registration.mark(flag::DATA_SHARED);
+            }
         }
         next = first_with(held, data, Some(index));
-    }
-    if !foreign {
-        instance.compared_count.set(
-            instance
-                .control_count
-                .load(Ordering::Relaxed)
-                .wrapping_add(1),
-        );
     }
     foreign
 }

@@ -85,8 +85,6 @@ pub struct Instance {
     pub last_channel: AtomicU32,
     /// Changes of the kernel's registrations.
     pub control_count: AtomicU32,
-    /// `control_count` when the kernel's registrations were last read, plus one; 0 = never.
-    pub compared_count: Plain32,
     /// Counts waits, so that none reports a member twice.
     pub serial: Plain32,
     /// The member whose OUT makes the set readable, plus one; 0 = none.
@@ -281,7 +279,6 @@ pub fn create(number: c_int) -> Option<Held> {
             &instance.shared,
             &instance.without_waiter,
             &instance.kernel_turn,
-            &instance.compared_count,
             &instance.beacon,
         ] {
             word.set(0);

@@ -66,12 +66,14 @@ impl Held {
         let (index, registration) = tables::allocate_registration()?;
         registration.instance.set(self.index + 1);
         registration.number.set(number as u32);
+        registration.open_number.set(number as u32);
         registration.endpoint.set(endpoint);
         registration.generation.set(stream.generation);
         registration.events.set(events);
         registration.kernel_events.set(kernel_events);
         registration.flags.set(flag::FRESH);
         registration.reported_serial.set(0);
+        registration.compared_count.set(0);
         registration.data.set(data);
         registration.seen.set(u64::MAX);
         if !watchers::add(self, index, registration) {
@@ -125,6 +127,7 @@ impl Held {
         let chains = &self.instance.by_data;
         chains.remove(By::Data, registration.data.get(), index);
         registration.data.set(data);
+        registration.clear(flag::DATA_SHARED);
         chains.insert(By::Data, data, index);
     }
 
@@ -258,29 +261,41 @@ impl Held {
             return false;
         };
         // One set watches an entry, the first; another uses the connection's own epochs.
-        if entry
+        let channel_index = channel.index();
+        let key = slot_key(channel_index, slot);
+        let first = entry
             .waiter()
             .compare_exchange(0, waiter, Ordering::AcqRel, Ordering::Acquire)
-            .is_err()
-        {
+            .is_ok();
+        if !first && !self.watches_slot(key) {
             return false;
         }
-        let channel_index = channel.index();
         match self.join(channel_index) {
             Some(true) => self.tell_epoch(channel),
             Some(false) => {}
             None => {
-                entry.waiter().store(0, Ordering::Release);
+                if first {
+                    entry.waiter().store(0, Ordering::Release);
+                }
                 return false;
             }
         }
         registration.mark(flag::HOLDS_WAITER);
-        let key = slot_key(channel_index, slot);
         registration.slot_key.set(key);
         self.instance
             .by_slot
             .insert(By::Slot, u64::from(key), index);
         true
+    }
+
+    /// True while a registration of this instance holds the waiter of a slot.
+    fn watches_slot(&self, key: u32) -> bool {
+        self.instance
+            .by_slot
+            .find(By::Slot, u64::from(key), |_, found| {
+                (found.slot_key.get() == key).then_some(())
+            })
+            .is_some()
     }
 
     fn tell_epoch(&self, channel: &Channel) {
@@ -323,8 +338,12 @@ impl Held {
         let channel_index = key / SLOTS_MAX;
         let channel = fastpath::channel::table::get(channel_index);
         if let Some(entry) = channel.and_then(|channel| channel.own_entry(key % SLOTS_MAX)) {
-            entry.watch().store(0, Ordering::Release);
-            entry.waiter().store(0, Ordering::Release);
+            entry
+                .watch()
+                .store(self.kinds_of_slot(key), Ordering::Release);
+            if !self.watches_slot(key) {
+                entry.waiter().store(0, Ordering::Release);
+            }
         }
         if self.part(channel_index)
             && let Some(epoch) =
@@ -347,11 +366,25 @@ impl Held {
         else {
             return;
         };
-        let wanted = watched_kinds(registration);
+        let wanted = self.kinds_of_slot(registration.slot_key.get());
         let word = entry.watch();
         if word.load(Ordering::Relaxed) != wanted {
             word.publish_and_fence(wanted);
         }
+    }
+
+    /// Kinds that are worth a mark to one of the registrations of a slot.
+    fn kinds_of_slot(&self, key: u32) -> u32 {
+        let mut kinds = 0;
+        self.instance
+            .by_slot
+            .find::<()>(By::Slot, u64::from(key), |_, found| {
+                if found.slot_key.get() == key {
+                    kinds |= watched_kinds(found);
+                }
+                None
+            });
+        kinds
     }
 
     /// Puts a registration on the ready list.

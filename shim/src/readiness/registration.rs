@@ -56,8 +56,10 @@ pub mod flag {
 pub struct Registration {
     /// Index of the instance, plus one; 0 = free.
     pub instance: Plain32,
-    /// Descriptor number.
+    /// Descriptor number under which the kernel has it.
     pub number: Plain32,
+    /// An open number of the same socket, for system calls: another one once `number` is closed.
+    pub open_number: Plain32,
     /// Index of the endpoint.
     pub endpoint: Plain32,
     /// Generation of the endpoint.
@@ -76,6 +78,8 @@ pub struct Registration {
     pub seen: Plain64,
     /// Serial number of the wait that reported it last: none reports it twice.
     pub reported_serial: Plain32,
+    /// The instance's `control_count`, plus one, when its data was last compared with the kernel's registrations.
+    pub compared_count: Plain32,
     /// Places in the instance's lists.
     pub links: [Link; KINDS],
     /// Next in the chains of the instance.
@@ -138,7 +142,7 @@ impl Registration {
             Stream::new(
                 endpoint,
                 generation,
-                self.number.get() as core::ffi::c_int,
+                self.open_number.get() as core::ffi::c_int,
                 me,
             )
         })

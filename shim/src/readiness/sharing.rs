@@ -189,7 +189,9 @@ pub fn refresh(held: &Held, deferred: &mut harvest::Deferred) {
         return;
     }
     arming::arm(held);
-    if arming::arm_own(held) == arming::Own::Something {
+    let _ = arming::arm_own(held);
+    if instance.sleepers.get() == 0 {
+        // Armed, but nobody sleeps: whoever drains a line tells us (`light_if_listed`).
         arming::disarm_all_own(held);
     }
     harvest::collect(held);
@@ -208,6 +210,14 @@ pub fn refresh(held: &Held, deferred: &mut harvest::Deferred) {
             }
         }
         _ => {}
+    }
+}
+
+/// Another call has listed a member of an exposed set.
+pub fn light_if_listed(held: &Held) {
+    let instance = held.instance;
+    if instance.exposed.get() != 0 && instance.beacon.get() == 0 && instance.ready.count() > 0 {
+        light(held);
     }
 }
 

@@ -411,7 +411,7 @@ fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
 fn woken(held: &Held) {
     let sleepers = &held.instance.sleepers;
     sleepers.set(sleepers.get().saturating_sub(1));
-    if sleepers.get() == 0 && held.instance.exposed.get() == 0 {
+    if sleepers.get() == 0 {
         arming::disarm_all_own(held);
     }
 }

@@ -198,7 +198,9 @@ pub fn status_of(endpoint: &Endpoint) -> Status {
         binding::NONE => 1,
         _ => 5,
     };
-    let reason = if on_ring && endpoint.over.get() == 0 {
+    // Given up, a direction can still be on its ring until the far side makes its next call: the reason says why.
+    let wished = endpoint.wished.load(Ordering::Relaxed) != 0;
+    let reason = if on_ring && wished && endpoint.over.get() == 0 {
         Reason::None as u32
     } else if state == 2 {
         Reason::Negotiating as u32

@@ -260,7 +260,7 @@ impl Settings {
         Case {
             pattern,
             sleep: Sleep::ALL[(variant % 3) as usize],
-            victim_accepts: variant / 3 % 2 == 0,
+            victim_accepts: (variant / 3).is_multiple_of(2),
             death,
             seed: self.seed + variant,
         }

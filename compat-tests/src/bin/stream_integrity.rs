@@ -44,6 +44,11 @@ const KNOWN: &[Known] = &[
         "",
         "one long stream each way (1 GiB unless --bytes says otherwise)",
     ),
+    known(
+        "--basic",
+        "",
+        "only blocking programs with the commonest calls",
+    ),
     known("--verbose", "", "print each seed's plan and counters"),
     known("--repeat", "N", "run each seed so often (default 1)"),
     // What the program tells itself when it starts the two ends.
@@ -82,11 +87,17 @@ fn main() -> ExitCode {
         _ => 0..100,
     };
     let seeds = arguments.range("--seeds").unwrap_or(default_seeds);
+    let is_basic = arguments.has("--basic");
     let make_plan = |seed| {
-        if is_large {
+        let plan = if is_large {
             Plan::large(seed, bytes)
         } else {
             Plan::new(seed, bytes)
+        };
+        if is_basic {
+            plan.reduced_to_basics()
+        } else {
+            plan
         }
     };
     let end_of = |text: &str| match text {

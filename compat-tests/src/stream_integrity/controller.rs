@@ -1,7 +1,7 @@
 //! A side's extra thread: forces switches at random moments, interrupts threads with signals, notices a hang.
 
 use super::plan::Interrupts;
-use super::side::{End, Side, fail};
+use super::side::{self, End, Side, fail};
 use crate::torture::calls;
 use crate::torture::hang;
 use crate::torture::random::Random;
@@ -12,6 +12,12 @@ use std::time::{Duration, Instant};
 
 /// Without any byte in either direction for so long, the side calls itself hanging. Pauses are a thousand times shorter.
 const HANG: Duration = Duration::from_secs(20);
+
+/// In a seed that leaves, switches are forced in this first part of both directions only.
+pub const LAST_TOGGLE_PERCENT: u64 = 55;
+
+/// A side that wants the ring asks again after this time on the kernel.
+const INSIST: Duration = Duration::from_millis(20);
 
 /// The running thread.
 pub struct Controller {
@@ -47,7 +53,11 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
     // A leaving connection must not be in the middle of a retreat when it leaves: by design that would reset it.
     let leaves = side.plan.sides.iter().any(|side| side.leave.is_some());
     let total = own.bytes + side.incoming();
-    let last_toggle = if leaves { total / 100 * 62 } else { total };
+    let may_toggle = || {
+        !leaves
+            || (side.board.written().load(SeqCst) < own.bytes / 100 * LAST_TOGGLE_PERCENT
+                && side.board.received().load(SeqCst) < side.incoming() / 100 * LAST_TOGGLE_PERCENT)
+    };
     let mut asked_for_ring = true;
     let mut next_toggle = progress(side) + random.below(total / 64 + 1);
     let mut wanted_since = Instant::now();
@@ -55,7 +65,7 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
     while !stopping.load(SeqCst) {
         std::thread::sleep(Duration::from_micros(random.between(100, 1500)));
         if side.board.failed().load(SeqCst) != 0 {
-            calls::exit_now(super::side::EXIT_FAILED);
+            calls::exit_now(side::EXIT_FAILED);
         }
         let position = progress(side);
         if position != last.0 {
@@ -84,12 +94,17 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             wanted_since = Instant::now();
             next_toggle = position + random.below(total / 64 + 1);
         } else if state.state == STATE_ACCELERATED
-            && position < last_toggle
+            && may_toggle()
             && (position >= next_toggle || wanted_since.elapsed() > Duration::from_millis(3))
         {
             request(side, false);
             asked_for_ring = false;
             board.toggles().fetch_add(1, SeqCst);
+        } else if state.state != STATE_ACCELERATED && wanted_since.elapsed() > INSIST {
+            // The shim may have found a retreat of its own necessary and wait for new evidence: a program that asks
+            // does not need any.
+            request(side, true);
+            wanted_since = Instant::now();
         }
     }
     if let Ok(state) = status::status(side.descriptor) {
@@ -134,7 +149,8 @@ fn report_hang(side: &Side) -> ! {
     }
     let board = &side.board;
     text.push_str(&format!(
-        " | {} writing done {} reading done {} leaving {}",
+        " | {} | {} writing done {} reading done {} leaving {}",
+        hang::describe_queues(side.descriptor),
         match side.end {
             End::Client => "client",
             End::Server => "server",
@@ -143,5 +159,8 @@ fn report_hang(side: &Side) -> ! {
         board.reading_done().load(SeqCst),
         board.leaving().load(SeqCst)
     ));
-    fail(Some(side), &text)
+    // The far side, which hangs as well, shall say so before this end's death wakes it.
+    side::tell(Some(side), &text);
+    std::thread::sleep(Duration::from_secs(2));
+    calls::exit_now(side::EXIT_FAILED)
 }

@@ -134,7 +134,7 @@ pub fn run_plan(run: &Run, plan: &Plan) -> Outcome {
         Ok(()) => judge_switches(run, plan, &outcome),
         Err(text) => {
             let leaves = plan.sides.iter().any(|side| side.leave.is_some());
-            if leaves && outcome.report.sum("left_behind") > 0 && text.contains("reset by peer") {
+            if leaves && outcome.report.sum("left_behind") > 0 && text.contains("reset") {
                 Verdict::LeftBehind
             } else {
                 Verdict::Failed(text)
@@ -170,13 +170,13 @@ fn run_pair(
                 *code = side.process.try_end();
                 // Once one side has failed, the other one gets a moment to say what it saw.
                 if code.is_some_and(|code| code != 0) {
-                    limit = limit.min(Instant::now() + Duration::from_secs(3));
+                    limit = limit.min(Instant::now() + Duration::from_secs(4));
                 }
             }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let mut complaints = Vec::new();
+    let (mut complaints, mut notes) = (Vec::new(), Vec::new());
     for (code, side) in codes.iter().zip([&mut client, &mut server]) {
         if code.is_none() {
             complaints.push(format!(
@@ -195,7 +195,13 @@ fn run_pair(
         complaints.extend(
             side.said
                 .iter()
-                .filter(|line| !line.starts_with("RESULT"))
+                .filter(|line| !line.starts_with("RESULT") && !line.starts_with("NOTE"))
+                .cloned(),
+        );
+        notes.extend(
+            side.said
+                .iter()
+                .filter(|line| line.starts_with("NOTE"))
                 .cloned(),
         );
         let numbers = side.numbers();
@@ -219,6 +225,7 @@ fn run_pair(
     if complaints.is_empty() {
         Ok(())
     } else {
+        complaints.extend(notes);
         Err(complaints.join("\n      "))
     }
 }

@@ -36,6 +36,8 @@ pub struct Reader<'a> {
     descriptor: i32,
     board: &'a Board,
     plan: &'a SidePlan,
+    /// Only the commonest calls.
+    is_basic: bool,
     content: Content,
     incoming: u64,
     /// No other thread reads: positions are known.
@@ -44,6 +46,8 @@ pub struct Reader<'a> {
     stop_between: Option<(u64, u64)>,
     buffer: Vec<u8>,
     pipe: Option<(i32, i32)>,
+    /// The call whose result is looked at, for a finding's text.
+    last_call: &'static str,
 }
 
 impl<'a> Reader<'a> {
@@ -63,13 +67,22 @@ impl<'a> Reader<'a> {
             descriptor,
             board,
             plan,
+            is_basic: false,
             content,
             incoming,
             alone,
             stop_between,
             buffer: vec![0; plan.longest_call.max(WARM_UP_BYTES as usize)],
             pipe: None,
+            last_call: "",
         }
+    }
+
+    /// Leaves out the calls that few programs make.
+    #[must_use]
+    pub fn basic(mut self, is_basic: bool) -> Self {
+        self.is_basic = is_basic;
+        self
     }
 
     /// Makes one call and books its result. An error is a finding.
@@ -90,7 +103,8 @@ impl<'a> Reader<'a> {
                 Ok(Step::End)
             }
             Ok(received) => {
-                self.book(position, received)?;
+                self.book(position, received)
+                    .map_err(|text| format!("{} of at most {length}: {text}", self.last_call))?;
                 Ok(Step::Moved)
             }
             Err(libc::EAGAIN) => {
@@ -105,7 +119,8 @@ impl<'a> Reader<'a> {
                 Ok(Step::Moved)
             }
             Err(code) => Err(format!(
-                "receiving at {position} failed: {}",
+                "{} at {position} failed: {}",
+                self.last_call,
                 calls::errno_text(code)
             )),
         }
@@ -173,18 +188,27 @@ impl<'a> Reader<'a> {
         if blocking == Blocking::Never {
             let flags = libc::MSG_DONTWAIT;
             let buffer = &mut self.buffer[..length];
-            return Ok(match random.below(8) {
+            let kind = random.below(8);
+            self.last_call = match kind {
+                0..=2 => "recv DONTWAIT",
+                3 | 4 => "recvfrom DONTWAIT",
+                5 if self.alone && !self.is_basic => "recvmmsg DONTWAIT",
+                _ => "recvmsg DONTWAIT",
+            };
+            return Ok(match kind {
                 0..=2 => calls::recv(descriptor, buffer, flags),
                 3 | 4 => calls::recvfrom(descriptor, buffer, flags),
                 // Two messages are two receives: a competitor may come in between.
-                5 if self.alone => calls::recvmmsg(descriptor, buffer, cuts[0], flags),
+                5 if self.alone && !self.is_basic => {
+                    calls::recvmmsg(descriptor, buffer, cuts[0], flags)
+                }
                 _ => calls::recvmsg(descriptor, buffer, cuts, flags),
             });
         }
         if self.alone && random.one_in(8) {
             return self.peek(position, length, random);
         }
-        if self.alone && random.one_in(16) {
+        if self.alone && !self.is_basic && random.one_in(16) {
             return self.splice(length.min(16 << 10));
         }
         // Only where blocking is allowed may a call insist on its whole length, and only while the far side owes it.
@@ -199,13 +223,25 @@ impl<'a> Reader<'a> {
         };
         let kind = random.below(16);
         let insists = whole != 0 && matches!(kind, 4..=9 | 14 | 15);
+        self.last_call = match kind {
+            0..=3 => "read",
+            4..=9 if whole != 0 => "recv or recvfrom WAITALL",
+            4..=7 => "recv",
+            8 | 9 => "recvfrom",
+            10..=12 => "readv",
+            13 => "recvmmsg",
+            _ if whole != 0 => "recvmsg WAITALL",
+            _ => "recvmsg",
+        };
         let buffer = &mut self.buffer[..length];
         let outcome = match kind {
             0..=3 => calls::read(descriptor, buffer),
             4..=7 => calls::recv(descriptor, buffer, whole),
             8 | 9 => calls::recvfrom(descriptor, buffer, whole),
             10..=12 => calls::readv(descriptor, buffer, cuts),
-            13 if self.alone => calls::recvmmsg(descriptor, buffer, cuts[0], libc::MSG_WAITFORONE),
+            13 if self.alone && !self.is_basic => {
+                calls::recvmmsg(descriptor, buffer, cuts[0], libc::MSG_WAITFORONE)
+            }
             13 => calls::recv(descriptor, buffer, 0),
             _ => calls::recvmsg(descriptor, buffer, cuts, whole),
         };
@@ -229,6 +265,7 @@ impl<'a> Reader<'a> {
         length: usize,
         random: &mut Random,
     ) -> Result<Outcome<usize>, String> {
+        self.last_call = "recv PEEK";
         let seen = match calls::recv(self.descriptor, &mut self.buffer[..length], libc::MSG_PEEK) {
             Ok(0) => return Ok(Ok(0)),
             Ok(seen) => seen,
@@ -261,6 +298,7 @@ impl<'a> Reader<'a> {
 
     /// Moves bytes into a pipe inside the kernel, then reads the pipe.
     fn splice(&mut self, length: usize) -> Result<Outcome<usize>, String> {
+        self.last_call = "splice";
         let pipe = match self.pipe {
             Some(pipe) => pipe,
             None => {

@@ -1,13 +1,14 @@
 //! One of the two processes: connects, warms up, forks where the plan says so, moves its bytes, leaves or ends.
 
 use super::board::Board;
-use super::controller::Controller;
+use super::controller::{Controller, LAST_TOGGLE_PERCENT};
 use super::plan::{ForkAt, Interrupts, Plan, Share, SidePlan, WARM_UP_BYTES, Wait};
 use super::reader::{Blocking, Reader, Step};
 use super::waiter::Waiter;
 use super::writer::Writer;
 use crate::torture::calls::{self, Readiness, errno_text};
 use crate::torture::content::Content;
+use crate::torture::hang;
 use crate::torture::processes;
 use crate::torture::random::Random;
 use crate::torture::status;
@@ -62,9 +63,17 @@ pub struct Side {
 
 /// Tells the driver what went wrong, and ends this process.
 pub fn fail(side: Option<&Side>, text: &str) -> ! {
-    let mut lines = format!("FAIL process {} {text}\n", calls::process_id());
+    tell(side, text);
     if let Some(side) = side {
         side.board.failed().store(1, SeqCst);
+    }
+    calls::exit_now(EXIT_FAILED)
+}
+
+/// Tells the driver what went wrong.
+pub fn tell(side: Option<&Side>, text: &str) {
+    let mut lines = format!("FAIL process {} {text}\n", calls::process_id());
+    if let Some(side) = side {
         lines.push_str(&format!(
             "FAIL process {} {:?} written {} received {}: {}\n",
             calls::process_id(),
@@ -75,7 +84,6 @@ pub fn fail(side: Option<&Side>, text: &str) -> ! {
         ));
     }
     let _ = calls::write(1, lines.as_bytes());
-    calls::exit_now(EXIT_FAILED)
 }
 
 fn must<T>(side: Option<&Side>, what: &str, outcome: Result<T, i32>) -> T {
@@ -351,7 +359,8 @@ impl Side {
             self.own(),
             self.outgoing_content(),
             goal,
-        );
+        )
+        .basic(self.plan.is_basic);
         loop {
             match writer.step(Blocking::AsDescriptor, usize::MAX, random) {
                 Ok(Step::Moved) => {}
@@ -461,6 +470,7 @@ impl Side {
             self.incoming(),
             alone,
         )
+        .basic(self.plan.is_basic)
     }
 
     fn reading_waiter(&self) -> Waiter {
@@ -568,7 +578,8 @@ impl Side {
             own,
             self.outgoing_content(),
             stop,
-        );
+        )
+        .basic(self.plan.is_basic);
         let asked = Readiness {
             writable: true,
             ..Readiness::default()
@@ -647,6 +658,8 @@ impl Side {
     /// After the last byte: FIN, or the reader's turn to stop before the side leaves.
     fn end_writing(&self) {
         if self.own().leave.is_some() {
+            // The reader goes on meanwhile, so that what is unread at the leave is not behind an earlier switch.
+            std::thread::sleep(Duration::from_millis(15));
             self.board.leaving().store(1, SeqCst);
             return;
         }
@@ -674,7 +687,8 @@ impl Side {
             own,
             self.outgoing_content(),
             own.written_before_leaving(),
-        );
+        )
+        .basic(self.plan.is_basic);
         let both = Readiness {
             readable: true,
             writable: true,
@@ -768,8 +782,16 @@ impl Side {
         }
         let own = self.own();
         let position = self.board.written().load(SeqCst);
-        let due = (position * (WANTED_SWITCHES + 8) / (own.bytes * 6 / 10).max(1))
-            .min(WANTED_SWITCHES + 4);
+        let paced_bytes = if self.plan.end_after_receipt {
+            // A leave comes behind the last forced switch. Some time has to pass between them, and some traffic.
+            if position > own.bytes / 100 * LAST_TOGGLE_PERCENT {
+                return self.pace_before_leave(position, random);
+            }
+            own.bytes / 100 * (LAST_TOGGLE_PERCENT - 10)
+        } else {
+            own.bytes / 100 * 60
+        };
+        let due = (position * (WANTED_SWITCHES + 8) / paced_bytes.max(1)).min(WANTED_SWITCHES + 4);
         let seen = self.board.switches().load(SeqCst);
         if seen >= due {
             return usize::MAX;
@@ -781,11 +803,38 @@ impl Side {
         random.between(1, 600) as usize
     }
 
+    /// Slowly, and never far ahead of the other direction: a reader that has to stop early because the far side is
+    /// through with its bytes would make the ring's writer give up on it, and the leave a reset.
+    fn pace_before_leave(&self, position: u64, random: &mut Random) -> usize {
+        let thousandths = |part: u64, whole: u64| part * 1000 / whole.max(1);
+        let written = thousandths(position, self.own().bytes);
+        let received = thousandths(self.board.received().load(SeqCst), self.incoming());
+        if written > received + 60 {
+            std::thread::sleep(Duration::from_millis(1));
+            return random.between(1, 64) as usize;
+        }
+        std::thread::sleep(Duration::from_micros(random.between(200, 500)));
+        random.between(1, 1500) as usize
+    }
+
     // ---- ends
+
+    /// Tells the driver something that it shows with a failure only.
+    fn note(&self, what: &str) {
+        let line = format!(
+            "NOTE {:?} {what}: written {} received {}, {}\n",
+            self.end,
+            self.board.written().load(SeqCst),
+            self.board.received().load(SeqCst),
+            status::describe(self.descriptor)
+        );
+        let _ = calls::write(1, line.as_bytes());
+    }
 
     /// Execs this very program without the shim; it goes on with plain kernel calls.
     fn leave(&self) -> ! {
         must(Some(self), "fcntl", calls::keep_over_exec(self.descriptor));
+        self.note("leaving");
         let board = &self.board;
         let mut arguments = self.plan.arguments();
         for (name, value) in [
@@ -807,8 +856,9 @@ impl Side {
         let received = self.board.received().load(SeqCst);
         if received != self.incoming() {
             self.fail(&format!(
-                "end of stream after {received} of {} bytes",
-                self.incoming()
+                "end of stream after {received} of {} bytes; {}",
+                self.incoming(),
+                hang::describe_queues(self.descriptor)
             ));
         }
         if self.own().readers > 1 {

@@ -13,6 +13,8 @@ pub struct Writer<'a> {
     descriptor: i32,
     board: &'a Board,
     plan: &'a SidePlan,
+    /// Only the commonest calls.
+    is_basic: bool,
     content: Content,
     /// Position at which this side's writers stop.
     stop: u64,
@@ -38,6 +40,7 @@ impl<'a> Writer<'a> {
             descriptor,
             board,
             plan,
+            is_basic: false,
             content,
             stop,
             buffer: vec![0; plan.longest_call.max(WARM_UP_BYTES as usize)],
@@ -51,6 +54,13 @@ impl<'a> Writer<'a> {
     #[must_use]
     pub fn is_within_chunk(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Leaves out the calls that few programs make.
+    #[must_use]
+    pub fn basic(mut self, is_basic: bool) -> Self {
+        self.is_basic = is_basic;
+        self
     }
 
     /// Makes one call for the current or a new chunk of at most `longest` bytes.
@@ -98,7 +108,7 @@ impl<'a> Writer<'a> {
         let descriptor = self.descriptor;
         let length = self.pending.len() as u64;
         let cuts = [(); calls::PIECES - 1].map(|()| random.below(length + 1) as usize);
-        if blocking == Blocking::AsDescriptor && random.one_in(16) {
+        if blocking == Blocking::AsDescriptor && !self.is_basic && random.one_in(16) {
             return if random.one_in(2) {
                 self.sendfile()
             } else {
@@ -116,8 +126,8 @@ impl<'a> Writer<'a> {
         Ok(match random.below(kinds) {
             0..=3 => calls::send(descriptor, bytes, flags),
             4..=6 => calls::sendmsg(descriptor, bytes, cuts, flags),
-            7 => calls::sendmmsg(descriptor, bytes, cuts[0], flags),
-            8..=12 => calls::write(descriptor, bytes),
+            7 if !self.is_basic => calls::sendmmsg(descriptor, bytes, cuts[0], flags),
+            7..=12 => calls::write(descriptor, bytes),
             _ => calls::writev(descriptor, bytes, cuts),
         })
     }

@@ -216,6 +216,10 @@ pub struct Endpoint {
     pub wait_receive: crate::wait::WaitHistory,
     /// How long waits of writers take here.
     pub wait_send: crate::wait::WaitHistory,
+    /// 1 once the endpoint had a channel in this life.
+    pub had_channel: Plain32,
+    /// Holder entries at and beyond this one were never used in this life.
+    pub holders_used: AtomicU32,
     /// The processes that hold the endpoint.
     pub holders: [Holder; HOLDERS],
 }
@@ -224,28 +228,42 @@ impl Endpoint {
     /// Back to the state of a socket nothing is known about. The generation and the locks stay: a thread that looked the
     /// endpoint up in its last life may still take them, to find that it is too late.
     pub fn reset(&self) {
+        let had_channel =
+            self.had_channel.get() != 0 || self.binding.load(Ordering::Relaxed) != binding::NONE;
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
-        zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen ktx tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
-            full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
-            shadow_cork spare_tx rx_head rx_tail_seen krx rx_ep granted rx_ring_bytes low_water rx_ring own_entry
-            far_entry channel slot slot_generation row cookie bytes_in bytes_out turns last_transfer role next_turn
-            next_bytes negotiator switches last_kernel_look_ns pair_known);
-        clear!(keof error asleep armed_rx armed_tx itx irx binding wished reason negotiation watching_instance
-            out_blocked);
-        self.wait_receive.reset();
-        self.wait_send.reset();
-        for holder in &self.holders {
+        // What any life may change.
+        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn next_bytes negotiator pair_known channel);
+        clear!(keof error asleep itx irx wished reason negotiation watching_instance out_blocked);
+        for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
             holder.asleep.store(0, Ordering::Relaxed);
         }
+        clear!(holders_used);
+        if !had_channel {
+            return;
+        }
+        // What changes only once there was a channel; most connections of one request never have one.
+        zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
+            full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
+            shadow_cork spare_tx rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
+            far_entry slot slot_generation cookie switches last_kernel_look_ns had_channel);
+        clear!(armed_rx armed_tx binding);
+        self.wait_receive.reset();
+        self.wait_send.reset();
+    }
+
+    fn used_holders(&self) -> &[Holder] {
+        // Acquire, partner: the release in `add_numbers`, before the entry is taken.
+        let used = self.holders_used.load(Ordering::Acquire) as usize;
+        self.holders.get(..used).unwrap_or(&self.holders)
     }
 
     /// The holder entry of a process (by its place in the family).
     #[must_use]
     pub fn holder(&self, place: u32) -> Option<&Holder> {
-        self.holders
+        self.used_holders()
             .iter()
             .find(|holder| holder.process.load(Ordering::Acquire) == place + 1)
     }
@@ -256,7 +274,11 @@ impl Endpoint {
             holder.numbers.fetch_add(numbers, Ordering::AcqRel);
             return true;
         }
-        for holder in &self.holders {
+        for (index, holder) in self.holders.iter().enumerate() {
+            if self.holders_used.load(Ordering::Relaxed) <= index as u32 {
+                self.holders_used
+                    .fetch_max(index as u32 + 1, Ordering::AcqRel);
+            }
             let taken = holder
                 .process
                 .compare_exchange(0, place + 1, Ordering::AcqRel, Ordering::Relaxed)
@@ -287,7 +309,7 @@ impl Endpoint {
     #[must_use]
     pub fn has_other_holder(&self, place: u32) -> bool {
         let mut found = false;
-        for holder in &self.holders {
+        for holder in self.used_holders() {
             let process = holder.process.load(Ordering::Acquire);
             if process == 0 || process == place + 1 {
                 continue;

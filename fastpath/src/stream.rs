@@ -190,6 +190,7 @@ impl Stream {
         let endpoint = self.endpoint;
         endpoint.own_entry.set(own.address() as u64);
         endpoint.far_entry.set(far.address() as u64);
+        endpoint.had_channel.set(1);
         endpoint.channel.set(channel.index() + 1);
         endpoint.slot.set(slot);
         endpoint.slot_generation.set(generation);

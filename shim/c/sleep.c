@@ -7,6 +7,10 @@ AXIO_HIDDEN const struct axio_handlers *axio_handlers;
 AXIO_HIDDEN uint64_t *axio_descriptors;
 AXIO_HIDDEN int axio_cancel_seen;
 
+/* Kernel id of the thread, kept by the Rust side. At a fixed distance from the thread pointer: two instructions. */
+static _Thread_local uint32_t thread __attribute__((tls_model("initial-exec")));
+AXIO_HIDDEN uint32_t *axio_thread(void) { return &thread; }
+
 static long no_such_function(void)
 {
     errno = ENOSYS;

@@ -193,19 +193,26 @@ impl Call {
     }
 }
 
-thread_local! {
-    /// Kernel id of the thread; 0 = not asked yet. No destructor, so it may be read while the thread ends.
-    static THREAD: Cell<u32> = const { Cell::new(0) };
+unsafe extern "C" {
+    /// Where the calling thread keeps its kernel id; 0 = not asked yet. In the trampolines, because only C can say where
+    /// in a library's thread-local storage it lies without a call into the loader.
+    safe fn axio_thread() -> *mut u32;
+}
+
+fn thread_word() -> &'static Cell<u32> {
+    // SAFETY: a word of the calling thread alone, there as long as the thread is; nobody keeps the reference.
+    unsafe { &*axio_thread().cast::<Cell<u32>>() }
 }
 
 /// Who is calling, for the locks.
 #[inline(always)]
 #[must_use]
 pub fn me() -> Owner {
-    let mut thread = THREAD.get();
+    let word = thread_word();
+    let mut thread = word.get();
     if thread == 0 {
         thread = fastpath::kernel_call::thread_id();
-        THREAD.set(thread);
+        word.set(thread);
     }
     Owner {
         thread,
@@ -215,5 +222,5 @@ pub fn me() -> Owner {
 
 /// In a fork child: the calling thread has a new id.
 pub fn forget_thread() {
-    THREAD.set(0);
+    thread_word().set(0);
 }

@@ -178,7 +178,11 @@ fn open_sockets() -> OpenSockets {
 /// The endpoint has ended: its counts go to the process's.
 pub fn close_row(endpoint: &Endpoint) {
     for (offset, counter) in ROW_TOTALS {
-        statistics::count(counter, row_value64(endpoint, offset));
+        let value = row_value64(endpoint, offset);
+        // Adding is a locked instruction, and most connections use one carrier.
+        if value != 0 {
+            statistics::count(counter, value);
+        }
     }
     statistics::count_reason(status_of(endpoint).reason, 1);
     set_row32(endpoint, row::IN_USE, 0);

@@ -207,7 +207,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
 pub extern "C" fn number_returned(descriptor: c_int) {
     process::guarded_hook((), || {
         // A vfork child's numbers are its own; ours stay what they are.
-        if family::is_own_process() {
+        if process::is_own() {
             forget(descriptor, false);
         }
     });
@@ -300,7 +300,7 @@ pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_i
 /// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
 pub extern "C" fn duplicated(from: c_int, to: c_int) {
     process::guarded_hook((), || {
-        if family::process_place().is_some() && !family::is_own_process() {
+        if family::process_place().is_some() && !process::is_own() {
             // A vfork child moves its copy to where a program wants it. That program reads the kernel's socket; the
             // numbers of the table stay what they are.
             if let Some(stream) = fd_table::stream(from)

@@ -130,6 +130,16 @@ impl Stream {
             ready.readable =
                 available >= u64::from(endpoint.low_water.get().max(1)) || ended || ready.failed;
             ready.hung_up = available == 0 && ended && self.kernel_readiness(false).hung_up;
+            if available != 0 && far.gone().load(Ordering::Acquire) != 0 {
+                // The far side has left in order, so no bell of its own can have turned its end into a reset: the kernel
+                // shows one at once, also before what lies in front of it was read.
+                let kernel = poll_one(self.descriptor, 0, 0);
+                if kernel & POLLERR != 0 {
+                    ready.failed = true;
+                    ready.read_ended = true;
+                    ready.hung_up = kernel & POLLHUP != 0;
+                }
+            }
             if available == 0 && ep != endpoint.rx_ep.get() {
                 match self.pass_retreat() {
                     Passed::Behind | Passed::Condemned => continue,
@@ -261,6 +271,14 @@ impl Stream {
             hung_up: false,
             failed,
         })
+    }
+
+    /// True once the far side has left the channel: an end may be near that the ring does not show.
+    #[inline]
+    #[must_use]
+    pub fn has_far_left(&self) -> bool {
+        self.endpoint.binding.load(Ordering::Acquire) == binding::BOUND
+            && self.far().gone().load(Ordering::Acquire) != 0
     }
 
     /// Bytes the far side ever published here: an edge-triggered watcher compares it with what it saw last.

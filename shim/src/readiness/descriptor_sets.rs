@@ -36,6 +36,9 @@ const ROUNDS: u32 = 8;
 /// How often then.
 const RECHECK_MS: u32 = 1;
 
+/// What the kernel knows before the ring does: urgent data, and the far side's end in front of which bytes may lie.
+const BESIDE_THE_RING: u32 = PRI | RDHUP;
+
 /// What is known of one entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -253,7 +256,7 @@ fn holds(entry: PollEntry, stream: &Stream, well: bool) -> u32 {
     let reportable = asked | ERR | HUP;
     if let Some(ready) = stream.glance(ask_writable) {
         let bits = decide::bits_of(ready) & reportable;
-        if bits != 0 || !well {
+        if (bits != 0 || !well) && !stream.has_far_left() {
             return bits;
         }
     }
@@ -264,8 +267,9 @@ fn holds(entry: PollEntry, stream: &Stream, well: bool) -> u32 {
 
 /// Asks the kernel, without waiting, about the descriptors that no ring carries; the number with something.
 fn ask_others(poll: &mut Poll) -> usize {
-    let urgent = (0..poll.count as usize).any(|place| asked(poll.entry(place)) & PRI != 0);
-    if !poll.state().has_ordinary && !urgent && all_answered(poll) {
+    let asks_beside =
+        (0..poll.count as usize).any(|place| asked(poll.entry(place)) & BESIDE_THE_RING != 0);
+    if !poll.state().has_ordinary && !asks_beside && all_answered(poll) {
         return 0;
     }
     prepare_copy(poll, false);
@@ -292,7 +296,7 @@ fn prepare_copy(poll: &mut Poll, by_line: bool) {
             ..entry
         };
         if let Some(stream) = poll.answered(place) {
-            let mut events = asked(entry) & PRI;
+            let mut events = asked(entry) & BESIDE_THE_RING;
             if by_line
                 && poll
                     .members()
@@ -337,7 +341,7 @@ fn merge(poll: &mut Poll) -> usize {
             .get(place)
             .map_or(0, |entry| u32::from(entry.returned as u16));
         let ours = poll.answered(place).is_some();
-        let said = if ours { said & PRI } else { said };
+        let said = if ours { said & BESIDE_THE_RING } else { said };
         let Some(entry) = poll.entries().get_mut(place) else {
             continue;
         };

@@ -32,7 +32,8 @@ stages=(
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
-    "example_opt_in|the opt-in server without the library: the kernel's own answers|examples/opt_in_server/run.sh kernel"
+    "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"
+    "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --pairs 1 --seconds 1"
 )
 
 # Coverage-guided fuzzing needs a nightly compiler, which nothing else here does.

@@ -33,6 +33,7 @@ stages=(
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
     "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"
+    "bench|every workload of axio bench runs, and by ring (floors are for a quiet machine: axio bench --floors)|$target/release/axio bench --quick"
     "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --pairs 1 --seconds 1"
 )
 

@@ -14,8 +14,10 @@
 //! * [`pool`]: ring space.
 //! * [`notify`]: telling an epoll set of the far side.
 //! * [`claims`]: how a later connection asks for a slot.
+//! * [`eviction`]: who gives one up for it.
 
 pub mod claims;
+pub mod eviction;
 pub mod home;
 pub mod notify;
 pub mod pool;
@@ -62,6 +64,7 @@ pub struct Channel {
     parts: PartsCell,
     claims: ClaimState,
     rung: notify::Rung,
+    eviction: eviction::EvictionState,
 }
 
 mod parts {

@@ -2,7 +2,7 @@
 //!
 //! Everything here is this side's own truth; what the far side may see is published from it into the ICT entry. Words
 //! of the sending half change under `tx_lock`, words of the receiving half under `rx_lock`; counts of threads that are
-//! inside the kernel change without a lock. No thread holds both locks.
+//! inside the kernel change without a lock. Both locks are held only to end a binding, the receiving one taken first.
 
 use crate::lock::LockWord;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -57,7 +57,7 @@ pub struct Holder {
 
 /// How far an endpoint has come.
 pub mod binding {
-    /// No channel: plain kernel socket.
+    /// No channel (yet, or not any more): plain kernel socket.
     pub const NONE: u32 = 0;
     /// Has a slot in a channel.
     pub const BOUND: u32 = 1;
@@ -163,6 +163,8 @@ pub struct Endpoint {
     pub wished: AtomicU32,
     /// Reason code shown for the endpoint.
     pub reason: AtomicU32,
+    /// 1 while the endpoint gives its slot up (see `stream::unbind`).
+    pub unbinding: AtomicU32,
     /// Address of this side's ICT entry.
     pub own_entry: Plain64,
     /// Address of the far side's ICT entry.
@@ -208,6 +210,12 @@ pub struct Endpoint {
     pub next_free: AtomicU32,
     /// Last look at the kernel from an empty ring without sleeping, ns (POSIX.md R4).
     pub last_kernel_look_ns: Plain64,
+    /// A descriptor number that meant the endpoint when it was bound, in the process that bound it.
+    pub number: Plain32,
+    /// Evidence: when the present window of turns began (ms, wrapping), and turns in it.
+    pub window_ms: Plain32,
+    /// See `window_ms`.
+    pub window_turns: Plain32,
     /// Readiness: index + 1 of the epoll instance whose waiter watches this endpoint (process-private meaning of its owner).
     pub watching_instance: AtomicU32,
     /// Readiness: 1 after a send that found no room.
@@ -233,7 +241,8 @@ impl Endpoint {
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
         // What any life may change.
-        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn next_bytes negotiator pair_known channel);
+        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn next_bytes negotiator pair_known channel window_ms
+            window_turns);
         clear!(keof error asleep itx irx wished reason negotiation watching_instance out_blocked);
         for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
@@ -248,8 +257,8 @@ impl Endpoint {
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
             shadow_cork spare_tx rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
-            far_entry slot slot_generation cookie switches last_kernel_look_ns had_channel);
-        clear!(armed_rx armed_tx binding);
+            far_entry slot slot_generation cookie switches last_kernel_look_ns number had_channel);
+        clear!(armed_rx armed_tx binding unbinding);
         self.wait_receive.reset();
         self.wait_send.reset();
     }

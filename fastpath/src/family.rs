@@ -237,6 +237,16 @@ pub fn endpoint(index: u32) -> Option<&'static Endpoint> {
     })
 }
 
+/// The index of an endpoint of this family.
+#[must_use]
+pub fn index_of(endpoint: &'static Endpoint) -> Option<u32> {
+    let base = ARENA.load(Ordering::Acquire) as usize;
+    let offset = (core::ptr::from_ref(endpoint) as usize)
+        .checked_sub(base.checked_add(ENDPOINTS_OFFSET)?)?;
+    let index = offset / size_of::<Endpoint>();
+    (base != 0 && index < ENDPOINTS as usize).then_some(index as u32)
+}
+
 /// Takes a free endpoint; its state is that of a socket nothing is known about.
 #[must_use]
 pub fn allocate_endpoint() -> Option<(u32, &'static Endpoint)> {

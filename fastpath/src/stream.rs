@@ -7,7 +7,7 @@
 //!
 //! Invariants (SWITCH.md §2): bells lie on a kernel stream only between an upgrade and its `kr`; upgrade is granted,
 //! retreat never waits; bells are consumed only under `rx_lock`, below `koff`, with nobody asleep on the line; the end
-//! is the kernel's; no thread holds two locks.
+//! is the kernel's; no thread holds two locks, but for the two steps that end a binding ([`Stream::retire`], [`unbind`]).
 //!
 //! * [`pieces`]: the program's buffers.
 //! * [`labels`]: the labelled steps.
@@ -17,6 +17,7 @@
 //! * [`sleep`]: arming and what a sleeper looks at.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
+//! * [`unbind`]: a living connection gives its slot up.
 //! * [`look`]: readiness without side effects on the program's bytes.
 
 pub mod ends;
@@ -29,6 +30,7 @@ pub mod rewind;
 pub mod send;
 pub mod sleep;
 pub mod switch;
+pub mod unbind;
 
 use crate::channel::Channel;
 use crate::endpoint::{Endpoint, binding};
@@ -160,7 +162,8 @@ impl Stream {
     }
 
     /// Ends the endpoint's life: no call that looked it up before finds it any more. The caller is its last holder and
-    /// frees the block. This is the one place that holds both locks; since nobody else does, it cannot dead-lock.
+    /// frees the block. This and [`unbind`] hold both locks, the receiving one taken first; nobody else holds two, so
+    /// that cannot dead-lock.
     /// False: somebody else was faster.
     pub fn retire(&self) -> bool {
         if self.lock_receiving().is_err() {
@@ -205,7 +208,18 @@ impl Stream {
         endpoint.rx_ring_bytes.set(0);
         endpoint.rung_rx.set(0);
         endpoint.rung_tx.set(0);
+        endpoint.tx_ring.set(0);
+        endpoint.rx_ring.set(0);
+        endpoint.full_since_ns.set(0);
+        endpoint.full_count.set(0);
+        endpoint.upgrade_pause.set(0);
+        endpoint.switches.set(0);
+        endpoint.number.set(self.descriptor as u32);
+        endpoint.unbinding.store(0, Ordering::Relaxed);
         endpoint.wished.store(1, Ordering::Relaxed);
+        if let Some(index) = crate::family::index_of(endpoint) {
+            channel.slot_taken_by(slot, generation, index);
+        }
         endpoint.binding.store(binding::BOUND, Ordering::Release);
         true
     }

@@ -146,7 +146,7 @@
 #define AXIO_ENTRY_ARM_TX        100 /* u32: odd while a writer of this side may be asleep */
 /* u32: which connection the slot belongs to; 0 = none. Counts up by one at each binding */
 #define AXIO_ENTRY_GENERATION    128
-#define AXIO_ENTRY_STATE         132 /* u32: 0 free, 1 bound */
+#define AXIO_ENTRY_STATE         132 /* u32: 0 free, 1 bound, 2 settled */
 #define AXIO_ENTRY_LEAVING       136 /* u32: generation that this side is ready to give up */
 #define AXIO_ENTRY_RING_OFFSET   140 /* u32: offset of this side's sending ring from the start of its own region */
 #define AXIO_ENTRY_RING_BYTES    144 /* u32: length of that ring */

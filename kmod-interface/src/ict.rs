@@ -53,7 +53,7 @@ pub mod offset {
 
     /// u32: which connection the slot belongs to; 0 = none. Counts up by one at each binding.
     pub const GENERATION: usize = 128;
-    /// u32: 0 free, 1 bound.
+    /// u32: 0 free, 1 bound, 2 settled: this side's sending direction is on the kernel, passed, and stays there.
     pub const STATE: usize = 132;
     /// u32: generation that this side is ready to give up.
     pub const LEAVING: usize = 136;
@@ -70,6 +70,13 @@ pub mod offset {
     /// u64: socket cookie of this side's socket.
     pub const COOKIE: usize = 160;
 }
+
+/// Value of `state`: nobody has the slot.
+pub const STATE_FREE: u32 = 0;
+/// Value of `state`: a connection has the slot.
+pub const STATE_BOUND: u32 = 1;
+/// Value of `state`: the writer's sending direction is on the kernel, passed, and stays there till the slot is free.
+pub const STATE_SETTLED: u32 = 2;
 
 /// `watch` bit and ready-bit kind: bytes or an end may be there.
 pub const KIND_DATA: u32 = 0;

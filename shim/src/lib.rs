@@ -17,6 +17,7 @@
 pub mod boundary;
 pub mod calls;
 pub mod discovery;
+mod eviction;
 pub mod fd_table;
 pub mod log;
 pub mod process;

@@ -8,7 +8,7 @@
 
 use crate::calls::lifecycle::{self, role};
 use crate::discovery::{Acceptor, Chance, Connector, Progress, Wanted};
-use crate::{fd_table, process, status};
+use crate::{eviction, fd_table, process, status};
 use core::ffi::c_int;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::kernel_call;
@@ -48,6 +48,9 @@ pub fn before_send(stream: &Stream) {
     if endpoint.binding.load(Ordering::Acquire) != binding::NONE {
         return;
     }
+    if endpoint.role.get() == role::CONNECTING && endpoint.last_transfer.get() == 1 {
+        eviction::at_turn(stream);
+    }
     if endpoint.negotiation.load(Ordering::Acquire) != 0 {
         advance(stream);
         return;
@@ -75,6 +78,9 @@ pub fn before_send(stream: &Stream) {
 /// After a send by the kernel path: one-way streams.
 pub fn after_send(stream: &Stream) {
     let endpoint = stream.endpoint;
+    if endpoint.binding.load(Ordering::Relaxed) == binding::BOUND {
+        eviction::at_own_call(stream);
+    }
     if endpoint.binding.load(Ordering::Relaxed) == binding::NONE
         && endpoint.role.get() == role::CONNECTING
         && endpoint.negotiation.load(Ordering::Relaxed) == 0
@@ -101,8 +107,18 @@ pub fn after_receive(stream: &Stream) {
     if before != 1 {
         endpoint.last_transfer.set(1);
     }
-    if endpoint.binding.load(Ordering::Relaxed) != binding::NONE {
-        return;
+    match endpoint.binding.load(Ordering::Relaxed) {
+        binding::NONE => {}
+        binding::BOUND if endpoint.rx_ep.get() & 1 == 0 => {
+            eviction::at_own_call(stream);
+            if endpoint.binding.load(Ordering::Relaxed) != binding::NONE {
+                return;
+            }
+        }
+        _ => return,
+    }
+    if endpoint.role.get() == role::ACCEPTING && before == 2 {
+        eviction::at_turn(stream);
     }
     if endpoint.negotiation.load(Ordering::Acquire) != 0 {
         advance(stream);
@@ -130,6 +146,7 @@ pub fn after_receive(stream: &Stream) {
 /// Counts a turn; true when discovery is due.
 fn take_turn(endpoint: &Endpoint) -> bool {
     let turns = endpoint.turns.add(1);
+    eviction::count_turn(endpoint);
     if turns < endpoint.next_turn.get() || turns > LAST_TURN {
         return false;
     }
@@ -268,7 +285,12 @@ fn dial(stream: &Stream, may_dial: bool) {
         Ok(Some(acceptor)) => begun(stream, acceptor.to_number()),
         Ok(None) if may_dial => note(stream.endpoint, Reason::PeerHasNoAxio),
         Ok(None) => {}
-        Err(reason) => note(stream.endpoint, reason),
+        Err(reason) => {
+            if reason == Reason::TooManySockets {
+                eviction::pressed();
+            }
+            note(stream.endpoint, reason);
+        }
     }
 }
 

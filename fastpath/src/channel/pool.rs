@@ -4,7 +4,9 @@
 //!     before it looks for space; so the death of a relative at any step loses at most the space it was about to free.
 //! P2. Last freed first: a page that was just in use is in the caches and in both page tables (WAITING.md: a fresh page
 //!     costs 2.5 µs, a used one nothing).
-//! P3. The home's threads exclude each other by a flag that is never waited for long: a signal handler above the holder
+//! P3. A page is kept for each slot that has no ring yet: long rings of a few must not keep the others off the ring. In
+//!     the smallest class, which one stream may have for itself, for half of the slots.
+//! P4. The home's threads exclude each other by a flag that is never waited for long: a signal handler above the holder
 //!     gets "no space" instead of a dead lock.
 
 use super::Channel;
@@ -98,9 +100,21 @@ impl PoolTruth {
         });
     }
 
-    /// Holder only: pages for a ring, out of `pages`.
-    fn find(&self, count: u32, pages: u32) -> Option<u32> {
+    fn free_pages(&self, pages: u32) -> u32 {
+        let taken: u32 = self
+            .taken
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed).count_ones())
+            .sum();
+        pages.saturating_sub(taken)
+    }
+
+    /// Holder only: pages for a ring, out of `pages`, such that `kept` are left unless it is the shortest.
+    fn find(&self, count: u32, pages: u32, kept: u32) -> Option<u32> {
         self.collect();
+        if count > 1 && self.free_pages(pages) < count + kept {
+            return None;
+        }
         // Newest first (P2).
         let newest = self.recent_next.load(Ordering::Relaxed);
         for back in 1..=RECENT as u32 {
@@ -164,11 +178,20 @@ impl Channel {
         }
         let layout = parts.own.layout();
         let count = ring_bytes / POOL_PAGE_BYTES;
-        let pool = &parts.truth.block().pool;
+        let block = parts.truth.block();
+        let pool = &block.pool;
+        let without = layout
+            .slots
+            .saturating_sub(block.rings.load(Ordering::Relaxed));
+        let kept = if parts.own.class() == 0 {
+            without.min(layout.slots / 2)
+        } else {
+            without
+        };
         if !pool.lock() {
             return None;
         }
-        let first = pool.find(count, layout.pool_bytes() / POOL_PAGE_BYTES);
+        let first = pool.find(count, layout.pool_bytes() / POOL_PAGE_BYTES, kept);
         if let Some(first) = first {
             pool.take(first, count);
         }

@@ -14,22 +14,32 @@
 //! L3. Generation 0 was never bound; both halves of such a slot are zero, and its first binding is generation 1.
 //! L4. Any relative may write `leaving`; zeroing and handing out is the home's (C3).
 //!
+//! L5. Ring space of this side belongs to the slot, and is free again with it.
+//!
 //! A far side that lies here (leaves what it still uses, echoes what it did not zero) finds its own next connection
 //! with odd words in it, which the stream code checks like any others.
 
 use super::{Channel, Role};
-use crate::sync::{AtomicU32, Ordering};
-use kmod_interface::ict::{ENTRY_BYTES, offset};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use kmod_interface::ict::{ENTRY_BYTES, STATE_BOUND, offset};
 
 /// One slot in family memory.
 #[repr(C)]
 pub(super) struct SlotTruth {
-    generation: AtomicU32,
-    phase: AtomicU32,
+    pub(super) generation: AtomicU32,
+    pub(super) phase: AtomicU32,
+    /// Index of the endpoint that has the slot, plus one; 0 = none yet.
+    pub(super) endpoint: AtomicU32,
+    /// When `sampled_bytes` was first seen (ms, wrapping, never 0); 0 = never looked at.
+    pub(super) sampled_ms: AtomicU32,
+    /// Bytes the connection had carried when it was last looked at (see `eviction`).
+    pub(super) sampled_bytes: AtomicU64,
+    /// Ring space of this side, length in the upper half; 0 = none. Free when the slot is.
+    ring: AtomicU64,
 }
 
 const FREE: u32 = 0;
-const BOUND: u32 = 1;
+pub(super) const BOUND: u32 = 1;
 const LEFT: u32 = 2;
 const SWEEPING: u32 = 3;
 
@@ -103,7 +113,14 @@ impl Channel {
         }
     }
 
-    fn slot_truth(&self, slot: u32, generation: u32) -> Option<&SlotTruth> {
+    fn count_rings(&self, change: i32) {
+        if let Some(parts) = self.parts.get() {
+            let rings = &parts.truth.block().rings;
+            rings.fetch_add(change as u32, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn slot_truth(&self, slot: u32, generation: u32) -> Option<&SlotTruth> {
         let truth = self.parts.get()?.truth.slot(slot)?;
         (truth.generation.load(Ordering::Relaxed) == generation).then_some(truth)
     }
@@ -145,10 +162,39 @@ impl Channel {
         }
         own.cookie().store(cookie, Ordering::Relaxed);
         own.owner_process().store(process, Ordering::Relaxed);
-        own.state().store(1, Ordering::Relaxed);
+        own.state().store(STATE_BOUND, Ordering::Relaxed);
         // Release, partner: the far side's acquire of the generation before it reads who this is.
         own.generation().store(generation, Ordering::Release);
         true
+    }
+
+    /// Any relative: which endpoint has the slot, for those who must find it by its slot.
+    pub fn slot_taken_by(&self, slot: u32, generation: u32, endpoint: u32) {
+        if let Some(truth) = self.slot_truth(slot, generation) {
+            truth.sampled_ms.store(0, Ordering::Relaxed);
+            truth.endpoint.store(endpoint + 1, Ordering::Release);
+        }
+    }
+
+    /// The endpoint that has the slot, by its index.
+    #[must_use]
+    pub fn endpoint_of_slot(&self, slot: u32, generation: u32) -> Option<u32> {
+        let truth = self.slot_truth(slot, generation)?;
+        if truth.phase.load(Ordering::Acquire) != BOUND {
+            return None;
+        }
+        truth.endpoint.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Any relative: the ring space a slot has now. It is free again when both sides have left the slot; what it had
+    /// before the caller gives back.
+    pub fn slot_has_ring(&self, slot: u32, generation: u32, offset: u32, ring_bytes: u32) {
+        if let Some(truth) = self.slot_truth(slot, generation) {
+            let ring = u64::from(ring_bytes) << 32 | u64::from(offset);
+            if truth.ring.swap(ring, Ordering::AcqRel) == 0 {
+                self.count_rings(1);
+            }
+        }
     }
 
     /// Any relative: this side is done with the slot, in both directions. Idempotent.
@@ -164,6 +210,7 @@ impl Channel {
             .compare_exchange(BOUND, LEFT, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         if left {
+            truth.endpoint.store(0, Ordering::Relaxed);
             // Counted before it is written: a sweep that finds the word also finds the count.
             parts.truth.block().left.fetch_add(1, Ordering::Relaxed);
             // Release, partner: the acquire in S's sweep: nothing of this connection is written here any more. (In S
@@ -221,6 +268,12 @@ impl Channel {
             if word != offset::GENERATION {
                 parts.own.word32(start + word).store(0, Ordering::Relaxed);
             }
+        }
+        // Nobody reads the ring any more: the far side has left, and this one with every rewind it had.
+        let ring = truth.ring.swap(0, Ordering::Acquire);
+        if ring != 0 {
+            self.free_ring(ring as u32, (ring >> 32) as u32);
+            self.count_rings(-1);
         }
         truth.generation.store(next, Ordering::Relaxed);
         // Release, partner: the far side's acquire of the generation, in its sweep (C) or allocation (S): zeroed first.

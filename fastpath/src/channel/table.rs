@@ -57,6 +57,7 @@ impl Channel {
             parts: PartsCell::empty(),
             claims: ClaimState::new(),
             rung: super::notify::Rung::new(),
+            eviction: super::eviction::EvictionState::new(),
         }
     }
 
@@ -168,6 +169,7 @@ pub fn insert(
     write_header(&parts.own);
     channel.claims.reset();
     channel.rung.reset();
+    channel.eviction.reset();
     channel.members.store(1, Ordering::Relaxed);
     LIVE_COUNT.fetch_add(1, Ordering::Relaxed);
     // Release, partner: the acquire in `get`.

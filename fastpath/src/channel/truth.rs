@@ -19,6 +19,9 @@ pub(super) struct Block {
     pub left: AtomicU32,
     /// Slots that are not free.
     pub in_use: AtomicU32,
+    /// Slots that have ring space of this side.
+    pub rings: AtomicU32,
+    spare: AtomicU32,
     slots: [SlotTruth; 0],
 }
 

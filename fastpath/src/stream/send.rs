@@ -250,7 +250,7 @@ impl Stream {
             return 0;
         }
         let used = self.unsent_ring_bytes();
-        (u64::from(endpoint.tx_ring_bytes.get()) - used) as usize
+        u64::from(endpoint.tx_ring_bytes.get()).saturating_sub(used) as usize
     }
 
     /// After the program's own kernel send, which [`Sent::Kernel`] asked for: `bytes` were written.

@@ -134,6 +134,8 @@ impl Stream {
             || far.rx_ep().load(Ordering::Acquire) != ep
             || far.gone().load(Ordering::Acquire) != 0
             || self.own().gone().load(Ordering::Relaxed) != 0
+            // Unbind U1: no upgrade any more.
+            || endpoint.unbinding.load(Ordering::Relaxed) != 0
             || endpoint.itx.load(Ordering::Acquire) != 0
         {
             return false;
@@ -240,6 +242,8 @@ impl Stream {
                 continue;
             };
             endpoint.tx_ring.set(ring.base() as u64);
+            let generation = endpoint.slot_generation.get();
+            channel.slot_has_ring(endpoint.slot.get(), generation, offset, ring_bytes);
             self.own().ring_offset().store(offset, Ordering::Relaxed);
             self.own().ring_bytes().store(ring_bytes, Ordering::Relaxed);
             return true;
@@ -301,6 +305,7 @@ impl Stream {
             || endpoint.keof.load(Ordering::Relaxed) != 0
             || far.gone().load(Ordering::Acquire) != 0
             || self.own().gone().load(Ordering::Relaxed) != 0
+            || endpoint.unbinding.load(Ordering::Relaxed) != 0
         {
             return false;
         }
@@ -498,20 +503,21 @@ impl Stream {
     /// The receiver asks the far side to go back to the kernel: `want`, full fence, bell for its sleeping writers.
     /// Takes `tx_lock`; the caller holds no lock.
     pub fn ask_for_retreat(&self) {
-        if !self.is_bound() {
+        // Under the lock, so that the entry is still this connection's when it is written.
+        if !self.is_bound() || self.lock_sending().is_err() {
             return;
         }
-        let ep = self.far().ep().load(Ordering::Acquire);
-        if ep & 1 == 1 {
-            self.own().want().store(ep, Ordering::Release);
-            reached(Label::WantWrite);
-            // Partner: SLEEP(tx) arms, fence, looks at `want`.
-            full_fence();
-            if self.lock_sending().is_ok() {
+        if self.is_bound() {
+            let ep = self.far().ep().load(Ordering::Acquire);
+            if ep & 1 == 1 {
+                self.own().want().store(ep, Ordering::Release);
+                reached(Label::WantWrite);
+                // Partner: SLEEP(tx) arms, fence, looks at `want`.
+                full_fence();
                 self.ring_if_armed(Class::Writers);
-                self.unlock_sending();
             }
         }
+        self.unlock_sending();
     }
 
     /// Both directions back to the kernel, at once for what this side sends, as soon as the far side calls for the rest.

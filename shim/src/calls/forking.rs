@@ -67,6 +67,7 @@ pub extern "C" fn fork_child(reserved: u32) {
         }
         sharing::on_fork_child();
         discovery::on_fork_child();
+        crate::eviction::on_fork_child();
         let place = place_of(reserved);
         family::become_child(place, 0);
         status::forget_page();

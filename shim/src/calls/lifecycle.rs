@@ -234,6 +234,8 @@ pub fn forget(descriptor: c_int, open: bool) {
     let Some(place) = family::process_place() else {
         return;
     };
+    // Another thread may be acting for the connection under this number, which the kernel gives to others now.
+    Stream::new(endpoint, generation, descriptor, me()).wait_for_helpers();
     let last = endpoint.remove_number(place);
     changes::socket_number_gone(index, generation, descriptor, open, last);
     if !last {

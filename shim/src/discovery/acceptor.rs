@@ -12,12 +12,13 @@ mod answered;
 mod handshake;
 mod size;
 
-use super::patience::{Knocker, Patience};
+use super::clock::is_time;
+use super::patience::{Knocker, Patience, STALE_CLAIM_MS, STALE_LOOK_MS};
 use super::places::{Entered, Handle, Leave, Places};
 use super::{Progress, confined};
 use answered::{Answered, Found};
 use fastpath::channel::{Channel, Role, table};
-use fastpath::sync::{AtomicU32, Ordering};
+use fastpath::sync::{AtomicU32, AtomicU64, Ordering};
 use handshake::{Handshake, dial};
 use kmod_interface::handshake::AddressPair;
 use kmod_interface::limits::CHANNELS_PER_PROCESS;
@@ -204,6 +205,23 @@ impl Negotiation {
 fn reap() {
     NEGOTIATIONS.for_each_idle(|negotiation| {
         if !negotiation.patience.is_over() {
+            return Leave::Keep;
+        }
+        negotiation.knocker.restore_unasked();
+        negotiation.end();
+        Leave::Free
+    });
+}
+
+/// Where a claim finds no slot: ends answers that hold one although their connection has fallen silent.
+fn reap_stale_claims() {
+    static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
+    if !is_time(&LOOKED_MS, STALE_LOOK_MS) {
+        return;
+    }
+    NEGOTIATIONS.for_each_idle(|negotiation| {
+        let is_claim = matches!(negotiation.stage, Stage::Answered(_));
+        if !is_claim || !negotiation.patience.is_older_than(STALE_CLAIM_MS) {
             return Leave::Keep;
         }
         negotiation.knocker.restore_unasked();

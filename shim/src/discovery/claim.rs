@@ -7,10 +7,11 @@
 //! receive, dials at once and makes a larger channel, or refuses when it is not to have more slots.
 
 use super::look::{self, FarEnd};
-use super::patience::Knocker;
-use super::{Bound, knock};
+use super::patience::{Knocker, STALE_CLAIM_MS};
+use super::{Bound, clock, knock};
 use fastpath::channel::claims::{ClaimAnswer, ClaimTicket};
 use fastpath::channel::{Channel, Role, table};
+use fastpath::sync::{AtomicU64, Ordering};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
 use rustix::fd::BorrowedFd;
@@ -20,6 +21,23 @@ const CHANNELS_PER_CLAIM: usize = 8;
 /// Calls after which silence means that none of them holds the other end. Long before the limit of a handshake: places
 /// are few, and S answers at the next receive.
 const CALLS_UNANSWERED: u32 = 16;
+
+/// S has refused a claim: for so long no other is made there, but S is called to the box.
+const REFUSED_MS: u32 = 10;
+
+/// When a claim last found no place.
+static PLACES_SHORT_MS: AtomicU64 = AtomicU64::new(0);
+
+/// True when a claim lately found no place in a channel.
+pub fn are_places_short() -> bool {
+    let last = PLACES_SHORT_MS.load(Ordering::Relaxed);
+    clock::now_ms().saturating_sub(last) <= STALE_CLAIM_MS
+}
+
+/// True when a claim in this channel may get a slot, as far as C can know: S counts slots that are promised, too.
+pub fn has_room(channel: &Channel) -> bool {
+    channel.may_have_free_slot() && !channel.is_pressed(crate::eviction::now_ms(), REFUSED_MS)
+}
 
 #[derive(Clone, Copy)]
 struct Open {
@@ -79,7 +97,7 @@ impl Claims {
                     // After a change of user its new connections get channels of their own.
                     channel.far_side().is_some_and(|side| side.user == far.user)
                         && channel.takes_claims()
-                        && channel.may_have_free_slot() != is_summons
+                        && has_room(channel) != is_summons
                         && channel.retain()
                 },
             );
@@ -89,7 +107,10 @@ impl Claims {
             };
             match channel.claim_begin(pair, own_cookie, claims.asked) {
                 Some(ticket) => *open = Some(Open { channel, ticket }),
-                None => channel.release(),
+                None => {
+                    PLACES_SHORT_MS.store(clock::now_ms(), Ordering::Relaxed);
+                    channel.release();
+                }
             }
         }
         claims
@@ -126,7 +147,10 @@ impl Claims {
             };
             match open.channel.claim_answer(open.ticket) {
                 ClaimAnswer::None => continue,
-                ClaimAnswer::Refused => reason = Reason::TooManySockets,
+                ClaimAnswer::Refused => {
+                    open.channel.press(crate::eviction::now_ms());
+                    reason = Reason::TooManySockets;
+                }
                 ClaimAnswer::Lie => {
                     open.channel.claim_failed();
                     reason = Reason::ProofFailed;

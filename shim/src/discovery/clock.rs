@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "a raw system call with a local buffer")]
 
 use fastpath::kernel_call::system_call;
+use fastpath::sync::{AtomicU64, Ordering};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds on the monotonic clock.
@@ -15,6 +16,16 @@ pub fn now_ns() -> u64 {
 /// Milliseconds on the monotonic clock; never 0.
 pub fn now_ms() -> u64 {
     now_ns() / 1_000_000 + 1
+}
+
+/// True for one of those who ask when `interval_ms` have passed since this was last true.
+pub fn is_time(last_ms: &AtomicU64, interval_ms: u64) -> bool {
+    let now = now_ms();
+    let last = last_ms.load(Ordering::Relaxed);
+    now.saturating_sub(last) >= interval_ms
+        && last_ms
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 /// Nanoseconds of CPU time this thread has used; a system call. 0 when the kernel does not say.

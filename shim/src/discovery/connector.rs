@@ -5,11 +5,11 @@
 //!   claims   ─▶ one answered, its knock seen: knocking                   ─▶ bound
 //! ```
 
-use super::claim::{Claims, Standing};
+use super::claim::{self, Claims, Standing};
 use super::look::FarEnd;
 use super::mailbox::Mailbox;
 use super::offer::{self, Received};
-use super::patience::{Knocker, Patience};
+use super::patience::{Knocker, Patience, STALE_CLAIM_MS, STALE_LOOK_MS};
 use super::places::{Entered, Handle, Leave, Places};
 use super::{Bound, Progress, clock, confined, failure, knock, look, quota};
 use fastpath::channel::{FarSide, Role, table};
@@ -100,7 +100,7 @@ impl Connector {
         for channel in table::claimable(Role::Connecting, pair.accept_address, pair.accept_port) {
             if channel.takes_claims() {
                 has_channels = true;
-                has_slots |= channel.may_have_free_slot();
+                has_slots |= claim::has_room(channel);
             }
         }
         let tag = box_tag(pair);
@@ -363,17 +363,16 @@ impl Negotiation {
 
 /// Ends negotiations whose connection nobody uses any more, so that idle connections do not hold all boxes.
 fn reap() {
-    let now = clock::now_ms();
-    let last = REAPED_MS.load(Ordering::Relaxed);
-    let mine = now.saturating_sub(last) >= REAP_EVERY_MS
-        && REAPED_MS
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-    if !mine {
+    static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
+    let is_short = clock::is_time(&LOOKED_MS, STALE_LOOK_MS) && claim::are_places_short();
+    if !clock::is_time(&REAPED_MS, REAP_EVERY_MS) && !is_short {
         return;
     }
     NEGOTIATIONS.for_each_idle(|negotiation| {
-        if !negotiation.patience.is_over() {
+        let is_stale = is_short
+            && negotiation.claims.is_any()
+            && negotiation.patience.is_older_than(STALE_CLAIM_MS);
+        if !is_stale && !negotiation.patience.is_over() {
             return Leave::Keep;
         }
         negotiation.knocker.restore_unasked();

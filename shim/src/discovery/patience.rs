@@ -8,6 +8,11 @@ use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 
 const SO_COOKIE: i32 = 57;
 
+/// A claim whose connection makes no call for so long holds a slot, and a place, that others ask for in vain: it goes.
+pub const STALE_CLAIM_MS: u64 = 150;
+/// Time between two searches for such claims.
+pub const STALE_LOOK_MS: u64 = 20;
+
 /// Time and calls of one negotiation (TRUST.md "Limits": 1 s or 64 calls).
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -34,7 +39,11 @@ impl Patience {
     }
     /// True when its time is over.
     pub fn is_over(&self) -> bool {
-        clock::now_ms().saturating_sub(self.started_ms) > HANDSHAKE_LIMIT_MS
+        self.is_older_than(HANDSHAKE_LIMIT_MS)
+    }
+    /// True when it began that long ago.
+    pub fn is_older_than(&self, limit_ms: u64) -> bool {
+        clock::now_ms().saturating_sub(self.started_ms) > limit_ms
     }
 }
 

@@ -222,8 +222,9 @@ fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: bool) -> us
             return found;
         }
     }
-    // With room for several events one place is the kernel's.
-    let reserved = usize::from(due && target.maximum > 1);
+    // Half of the places are the kernel's, else a few busy rings would starve everything else. What it does not need the
+    // rings get afterwards.
+    let reserved = if due { target.maximum / 2 } else { 0 };
     let for_ring = Target {
         maximum: target.maximum - reserved,
         ..target

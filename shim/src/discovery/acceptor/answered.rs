@@ -2,7 +2,7 @@
 
 use super::handshake::dial;
 use super::size::slots_max;
-use super::{Acceptor, Negotiation, Stage, Wanted, put};
+use super::{Acceptor, Negotiation, Stage, Wanted, put, reap_stale_claims};
 use crate::discovery::look::FarEnd;
 use crate::discovery::patience::{Knocker, Patience};
 use crate::discovery::{Bound, knock, look, quota};
@@ -72,6 +72,7 @@ impl Found {
             match result {
                 Ok(_) => answered = Some(channel.index()),
                 Err(Reason::TooManySockets) => {
+                    channel.press(crate::eviction::now_ms());
                     slots += channel.layout().slots;
                     class = class.max(channel.class() + 1);
                     continue;
@@ -112,7 +113,11 @@ fn try_answer(
         return Err(Reason::ProofFailed);
     }
     let mut knocker = Knocker::new(tcp)?;
-    let (slot, generation) = channel.allocate_slot().ok_or(Reason::TooManySockets)?;
+    let slot = channel.allocate_slot().or_else(|| {
+        reap_stale_claims();
+        channel.allocate_slot()
+    });
+    let (slot, generation) = slot.ok_or(Reason::TooManySockets)?;
     let asked = knock::other_than(far.shown);
     let shown = knocker.show(tcp, claim.knock_value);
     let negotiation = Negotiation {

@@ -45,6 +45,8 @@ pub struct Taking {
     pub peek: bool,
     /// MSG_TRUNC on a stream: count and discard without copying.
     pub discard: bool,
+    /// The call has taken bytes from a ring already and goes on in the kernel.
+    pub behind: bool,
     /// Length of the buffers.
     pub wanted: usize,
     /// Fewer than this are "nothing yet", unless the stream has ended (SO_RCVLOWAT, WAITALL with peek).
@@ -109,20 +111,21 @@ impl Stream {
         let endpoint = self.endpoint;
         let more = Taking {
             minimum: 1,
+            behind: true,
             ..taking
         };
         let mut total = 0;
         while pieces.present().is_some()
             && endpoint.binding.load(Ordering::Acquire) == binding::BOUND
         {
-            let rx_ep = endpoint.rx_ep.get();
-            let granted = endpoint.granted.get() == rx_ep.wrapping_add(1);
-            if rx_ep & 1 == 0 && (endpoint.reset_due.get() != 0 || (!granted && !self.try_grant()))
-            {
-                break;
-            }
             match self.receive_segment(pieces, more, ring_writers) {
-                Received::Bytes(bytes) if bytes > 0 => total += bytes,
+                Received::Bytes(bytes) if bytes > 0 => {
+                    total += bytes;
+                    // One kernel receive ends at an urgent byte; so does this one.
+                    if endpoint.rx_ep.get() & 1 == 0 {
+                        break;
+                    }
+                }
                 Received::Failed(errno) => {
                     // Shown to the next call, as the kernel does.
                     endpoint.error.store(errno as u32, Ordering::Release);
@@ -153,11 +156,19 @@ impl Stream {
                 let shown_first = endpoint.error.load(Ordering::Relaxed) != 0
                     || (endpoint.reset_due.get() != 0 && endpoint.reset_shown.get() == 0);
                 if shown_first && line::unread_bytes(self.descriptor) == 0 {
+                    if taking.behind {
+                        return Received::Empty;
+                    }
                     line::take_error(self.descriptor);
                     return self.show_end(End::Kernel);
                 }
                 if endpoint.granted.get() != rx_ep.wrapping_add(1) && !self.try_grant() {
-                    return self.enter_kernel_receive();
+                    // A call that has bytes already ends with them; only one that has none goes into the kernel.
+                    return if taking.behind {
+                        Received::Empty
+                    } else {
+                        self.enter_kernel_receive()
+                    };
                 }
                 match self.receive_granted(pieces, taking) {
                     Some(received) => return received,
@@ -191,6 +202,8 @@ impl Stream {
         if unread == 0 || unread < minimum {
             return match line::peek(self.descriptor) {
                 Peeked::Nothing => Some(Received::Empty),
+                // Behind bytes of this receive an urgent byte ends it; what lies further belongs to the next one.
+                Peeked::Byte if unread == 0 && taking.behind => Some(Received::Empty),
                 Peeked::Byte if unread == 0 => {
                     // It came after the count, or it lies behind an urgent byte, which is not counted. Looked at after the
                     // byte was seen, an unchanged `ep` says that it lies before a switch.

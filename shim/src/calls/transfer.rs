@@ -478,6 +478,7 @@ fn taking_of(state: &State, endpoint: &Endpoint) -> Taking {
     if state.takes_less {
         return Taking {
             peek,
+            behind: false,
             wanted: left,
             discard: state.flags & MSG_TRUNC != 0,
             minimum: left.min(1),
@@ -494,6 +495,7 @@ fn taking_of(state: &State, endpoint: &Endpoint) -> Taking {
     }
     Taking {
         peek,
+        behind: false,
         wanted: left,
         discard: state.flags & MSG_TRUNC != 0,
         minimum,

@@ -142,6 +142,7 @@ fn enter_kernel(call: &mut Call, kind: Kind, descriptor: c_int) -> c_int {
         return 0;
     }
     call.descriptor = descriptor;
+    call.masked = 0;
     let mut state = State::new(kind, index, generation, 0, Pieces::NONE, 1);
     state.counted = if kind == Kind::Send {
         Counted::KernelSend
@@ -197,6 +198,7 @@ fn begin(
         }
     };
     call.descriptor = descriptor;
+    call.masked = 0;
     // SAFETY: the vector was just read through; it is the program's for the time of the call.
     let pieces = unsafe { Pieces::new(first, count) };
     call.state

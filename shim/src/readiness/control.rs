@@ -199,8 +199,16 @@ fn renew(
     held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
     held.set_watch(registration, stream);
     registration.mark(flag::FRESH);
-    held.list(index);
-    changes::wake(held);
+    // What has nothing to report needs no look and no sleeper: what comes is marked, and rung for.
+    let asks_writing = registration.asks(decide::WRITING);
+    let idle = !registration.has(flag::ENDED | flag::LOOK_WELL)
+        && stream
+            .glance(asks_writing)
+            .is_some_and(|ready| decide::bits_of(ready) & registration.reportable() == 0);
+    if !idle {
+        held.list(index);
+        changes::wake(held);
+    }
 }
 
 fn remove(held: &Held, index: u32) -> Answer {

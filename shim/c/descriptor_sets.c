@@ -31,12 +31,14 @@ static void give_back(void *argument)
         REAL(munmap)(scratch->mapped, scratch->bytes);
 }
 
-/* Drives a poll to its end. */
-static void drive(struct axio_poll *poll, const sigset_t *mask)
+/* Drives a poll to its end; false: the program's own call is to be made. */
+static int drive(struct axio_poll *poll, const sigset_t *mask)
 {
     sigset_t before;
     int masked = 0;
     int next = axio_handlers->begin_poll(poll);
+    if (next == AXIO_WAIT_REAL)
+        return 0;
     for (;;) {
         if (next == AXIO_WAIT_SLEEP) {
             int result, error;
@@ -63,6 +65,7 @@ static void drive(struct axio_poll *poll, const sigset_t *mask)
         pthread_sigmask(SIG_SETMASK, &before, 0);
     if (poll->error)
         errno = poll->error;
+    return 1;
 }
 
 static int is_plausible(const void *pointer)
@@ -85,7 +88,10 @@ static int is_time(const struct timespec *time)
     return time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < 1000000000;
 }
 
-/* poll with a managed socket in it. */
+/* What a poll comes to when the program's own call is to be made after all. */
+#define NOT_OURS (-2)
+
+/* poll with a managed socket in it, or NOT_OURS. */
 static int poll_managed(struct pollfd *entries, unsigned count, const struct timespec *timeout, const sigset_t *mask)
 {
     struct pollfd copy[ON_STACK];
@@ -108,7 +114,8 @@ static int poll_managed(struct pollfd *entries, unsigned count, const struct tim
     if (__builtin_expect(axio_cancel_seen, 0))
         pthread_testcancel();
     pthread_cleanup_push(give_back, &scratch);
-    drive(&poll, mask);
+    if (!drive(&poll, mask))
+        poll.result = NOT_OURS;
     pthread_cleanup_pop(0);
     int error = errno;
     give_back(&scratch);
@@ -121,7 +128,8 @@ AXIO_HIDDEN int axio_poll(struct pollfd *entries, nfds_t count, int timeout)
     if (!has_managed(entries, count))
         return REAL(poll)(entries, count, timeout);
     struct timespec time = {timeout / 1000, timeout % 1000 * 1000000L};
-    return poll_managed(entries, (unsigned)count, timeout < 0 ? 0 : &time, 0);
+    int result = poll_managed(entries, (unsigned)count, timeout < 0 ? 0 : &time, 0);
+    return result == NOT_OURS ? REAL(poll)(entries, count, timeout) : result;
 }
 
 extern int __poll_chk(struct pollfd *, nfds_t, int, size_t);
@@ -136,7 +144,8 @@ AXIO_HIDDEN int axio_ppoll(struct pollfd *entries, nfds_t count, const struct ti
 {
     if (!has_managed(entries, count) || (timeout && (!is_plausible(timeout) || !is_time(timeout))))
         return REAL(ppoll)(entries, count, timeout, mask);
-    return poll_managed(entries, (unsigned)count, timeout, mask);
+    int result = poll_managed(entries, (unsigned)count, timeout, mask);
+    return result == NOT_OURS ? REAL(ppoll)(entries, count, timeout, mask) : result;
 }
 
 extern int __ppoll_chk(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t);
@@ -237,7 +246,7 @@ static int fill_sets(const struct pollfd *entries, unsigned count, int limit, fd
     return bits;
 }
 
-/* select with a managed socket in it. */
+/* select with a managed socket in it, or NOT_OURS. */
 static int select_managed(unsigned count, int limit, fd_set *reads, fd_set *writes, fd_set *urgent,
                           const struct timespec *timeout, const sigset_t *mask)
 {
@@ -281,13 +290,17 @@ AXIO_HIDDEN int axio_select(int limit, fd_set *reads, fd_set *writes, fd_set *ur
     unsigned count = managed_count(limit, reads, writes, urgent);
     if (!count || (timeout && (!is_plausible(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0)))
         return REAL(select)(limit, reads, writes, urgent, timeout);
-    if (!timeout)
-        return select_managed(count, limit, reads, writes, urgent, 0, 0);
+    if (!timeout) {
+        int result = select_managed(count, limit, reads, writes, urgent, 0, 0);
+        return result == NOT_OURS ? REAL(select)(limit, reads, writes, urgent, 0) : result;
+    }
     const long second = 1000000000;
     struct timespec time = {timeout->tv_sec + timeout->tv_usec / 1000000, timeout->tv_usec % 1000000 * 1000};
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     int result = select_managed(count, limit, reads, writes, urgent, &time, 0);
+    if (result == NOT_OURS)
+        return REAL(select)(limit, reads, writes, urgent, timeout);
     /* The time left, as Linux tells it, whatever the result. */
     int error = errno;
     clock_gettime(CLOCK_MONOTONIC, &end);
@@ -309,5 +322,6 @@ AXIO_HIDDEN int axio_pselect(int limit, fd_set *reads, fd_set *writes, fd_set *u
     unsigned count = managed_count(limit, reads, writes, urgent);
     if (!count || (timeout && (!is_plausible(timeout) || !is_time(timeout))))
         return REAL(pselect)(limit, reads, writes, urgent, timeout, mask);
-    return select_managed(count, limit, reads, writes, urgent, timeout, mask);
+    int result = select_managed(count, limit, reads, writes, urgent, timeout, mask);
+    return result == NOT_OURS ? REAL(pselect)(limit, reads, writes, urgent, timeout, mask) : result;
 }

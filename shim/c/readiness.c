@@ -55,12 +55,20 @@ AXIO_HIDDEN int axio_epoll_ctl(int set, int operation, int descriptor, struct ep
     return result;
 }
 
+/* Without a mask the plain call: a sandbox knows the calls that the program makes. */
+static int in_milliseconds(const struct axio_wait *wait, int timeout, const sigset_t *mask)
+{
+    if (!mask)
+        return REAL(epoll_wait)(wait->set, wait->events, wait->maximum, timeout);
+    return REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, timeout, mask);
+}
+
 /* The kernel's own wait, with a time-out in nanoseconds where milliseconds are too coarse. */
 static int sleep_in_set(const struct axio_wait *wait, const sigset_t *mask)
 {
     static int no_nanoseconds;
     if (!wait->sleep_has_timeout)
-        return REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, -1, mask);
+        return in_milliseconds(wait, -1, mask);
     const long milli = 1000000;
     int is_whole = wait->sleep.tv_nsec % milli == 0;
     if ((!is_whole || wait->sleep.tv_sec > 2000000) && !__atomic_load_n(&no_nanoseconds, __ATOMIC_RELAXED)) {
@@ -73,7 +81,7 @@ static int sleep_in_set(const struct axio_wait *wait, const sigset_t *mask)
     int timeout = wait->sleep.tv_sec > 2000000
                       ? 2000000000
                       : (int)(wait->sleep.tv_sec * 1000 + (wait->sleep.tv_nsec + milli - 1) / milli);
-    return REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, timeout, mask);
+    return in_milliseconds(wait, timeout, mask);
 }
 
 /* Drives a wait to its end; false: the program's own call is to be made. */

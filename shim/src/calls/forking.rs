@@ -144,6 +144,7 @@ pub extern "C" fn after_failed_exec() {
         for_each_stream(|stream| {
             stream.endpoint.add_numbers(place, 1);
         });
+        sharing::after_failed_exec();
     });
 }
 

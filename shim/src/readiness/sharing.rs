@@ -170,6 +170,25 @@ pub fn before_exec() {
     }
 }
 
+/// exec has failed: what a ring still carries is ours to look at again.
+pub fn after_failed_exec() {
+    for (index, place) in tables::instances() {
+        if place.registrations.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        let Some(held) = instance::lock_any(index, place) else {
+            continue;
+        };
+        place.all.for_each(Kind::All, |index| {
+            if let Some(registration) = tables::registration(index)
+                && let Some(stream) = registration.stream(held.me)
+            {
+                held.adjust(index, registration, &stream);
+            }
+        });
+    }
+}
+
 /// The set was added to another one, or is polled or selected: from now on the kernel must know when it has something.
 pub fn expose(index: u32, generation: u32) {
     let Some(held) = instance::lock(index, generation) else {

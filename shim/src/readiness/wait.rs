@@ -135,6 +135,10 @@ pub fn begin(wait: &mut Wait) -> Action {
     if !plausible || known.registrations.load(Ordering::Relaxed) == 0 {
         return Action::Real;
     }
+    if known.is_plain() && !process::is_on() {
+        // Confined or switched off: no call that the program does not make (POSIX.md row 36).
+        return Action::Real;
+    }
     if sharing::must_share(known) {
         sharing::share(index, generation);
     }

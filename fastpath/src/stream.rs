@@ -14,7 +14,6 @@
 //! * [`line`]: bells, offsets and options of the kernel socket underneath.
 //! * [`switch`]: announce, bell, upgrade, retreat, grant, pass.
 //! * [`send`], [`receive`]: the data calls.
-//! * [`quick`]: the same for one plain buffer and nothing but the ring.
 //! * [`sleep`]: arming and what a sleeper looks at.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
@@ -26,7 +25,6 @@ pub mod labels;
 pub mod line;
 pub mod look;
 pub mod pieces;
-pub mod quick;
 pub mod receive;
 pub mod rewind;
 pub mod send;

@@ -20,6 +20,7 @@ extern ssize_t axio_recvmsg(int, struct msghdr *, int);
 extern ssize_t axio_sendmsg(int, const struct msghdr *, int);
 extern ssize_t axio_send(int, const void *, size_t, int);
 extern ssize_t axio_recv(int, void *, size_t, int);
+extern void axio_hand_over_rights(const struct msghdr *), axio_fresh_rights(const struct msghdr *);
 
 static int has_passed(const struct timespec *end)
 {
@@ -32,8 +33,14 @@ static int has_passed(const struct timespec *end)
 AXIO_HIDDEN int axio_recvmmsg(int descriptor, struct mmsghdr *messages, unsigned count, int flags,
                               struct timespec *timeout)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)messages < 4096)
-        return REAL(recvmmsg)(descriptor, messages, count, flags, timeout);
+    if (!axio_is_managed(descriptor) || (uintptr_t)messages < 4096) {
+        int received = REAL(recvmmsg)(descriptor, messages, count, flags, timeout);
+        if (axio_descriptors)
+            for (int index = 0; index < received; index++)
+                if (messages[index].msg_hdr.msg_controllen)
+                    axio_fresh_rights(&messages[index].msg_hdr);
+        return received;
+    }
     struct timespec end = {0, 0};
     if (timeout) {
         if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000) {
@@ -64,8 +71,13 @@ AXIO_HIDDEN int axio_recvmmsg(int descriptor, struct mmsghdr *messages, unsigned
 
 AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned count, int flags)
 {
-    if (!axio_is_managed(descriptor) || (uintptr_t)messages < 4096)
+    if (!axio_is_managed(descriptor) || (uintptr_t)messages < 4096) {
+        if (axio_descriptors && (uintptr_t)messages >= 4096)
+            for (unsigned index = 0; index < count && index < 1024; index++)
+                if (messages[index].msg_hdr.msg_controllen)
+                    axio_hand_over_rights(&messages[index].msg_hdr);
         return REAL(sendmmsg)(descriptor, messages, count, flags);
+    }
     unsigned done = 0;
     if (count > 1024)
         count = 1024;

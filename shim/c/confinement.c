@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 
 /* Kinds for handlers->before_confinement. */
@@ -72,7 +73,66 @@ extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, i
     axio_execveat(int, const char *, char *const[], char *const[], int);
 extern long axio_fork_by_number(long, long, long, long, long, long);
 
+extern int axio_poll(struct pollfd *, nfds_t, int), axio_select(int, fd_set *, fd_set *, fd_set *, struct timeval *),
+    axio_ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *),
+    axio_pselect(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *), axio_epoll_create(int),
+    axio_epoll_create1(int), axio_epoll_ctl(int, int, int, struct epoll_event *),
+    axio_epoll_wait(int, struct epoll_event *, int, int),
+    axio_epoll_pwait(int, struct epoll_event *, int, int, const sigset_t *),
+    axio_epoll_pwait2(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+
 #define P(type, word) ((type)(word))
+
+/* The kernel's signal mask, 64 bits, as the C library's. */
+struct mask {
+    sigset_t signals;
+    const sigset_t *pointer;
+};
+static int take_mask(struct mask *mask, const void *kernel_mask, size_t bytes)
+{
+    mask->pointer = 0;
+    if (!kernel_mask)
+        return 1;
+    if (bytes != 8 || (uintptr_t)kernel_mask < 4096)
+        return 0;
+    sigemptyset(&mask->signals);
+    __builtin_memcpy(&mask->signals, kernel_mask, 8);
+    mask->pointer = &mask->signals;
+    return 1;
+}
+
+/* The system calls write back the time left; the C library's functions hide that. */
+static void take_from(struct timespec *left, const struct timespec *start)
+{
+    const long second = 1000000000;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    left->tv_sec -= now.tv_sec - start->tv_sec;
+    left->tv_nsec -= now.tv_nsec - start->tv_nsec;
+    if (left->tv_nsec < 0) {
+        left->tv_nsec += second;
+        left->tv_sec--;
+    } else if (left->tv_nsec >= second) {
+        left->tv_nsec -= second;
+        left->tv_sec++;
+    }
+    if (left->tv_sec < 0)
+        left->tv_sec = left->tv_nsec = 0;
+}
+
+/* ppoll and pselect6 with a time-out that is written back. `result` is evaluated between two looks at the clock. */
+#define WITH_TIME_LEFT(time, result)                         \
+    ({                                                       \
+        struct timespec axio_start, *axio_time = (time);     \
+        if ((uintptr_t)axio_time >= 4096)                    \
+            clock_gettime(CLOCK_MONOTONIC, &axio_start);     \
+        long axio_answer = (result);                         \
+        int axio_error = errno;                              \
+        if ((uintptr_t)axio_time >= 4096 && axio_time->tv_sec >= 0) \
+            take_from(axio_time, &axio_start);               \
+        errno = axio_error;                                  \
+        axio_answer;                                         \
+    })
 AXIO_HIDDEN long axio_syscall(long number, ...)
 {
     va_list arguments;
@@ -80,6 +140,7 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
     long a = va_arg(arguments, long), b = va_arg(arguments, long), c = va_arg(arguments, long),
          d = va_arg(arguments, long), e = va_arg(arguments, long), f = va_arg(arguments, long);
     va_end(arguments);
+    struct mask mask;
     if (axio_handlers) {
         switch (number) {
         case SYS_read: return axio_read((int)a, P(void *, b), (size_t)c);
@@ -127,6 +188,40 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
 #endif
 #ifdef SYS_clone3
         case SYS_clone3: axio_memory_was_shared = 1; break; /* its flags may lie in memory that cannot be read */
+#endif
+#ifdef SYS_poll
+        case SYS_poll: return axio_poll(P(struct pollfd *, a), (nfds_t)b, (int)c);
+        case SYS_select: return axio_select((int)a, P(fd_set *, b), P(fd_set *, c), P(fd_set *, d), P(void *, e));
+        case SYS_epoll_create: return axio_epoll_create((int)a);
+        case SYS_epoll_wait: return axio_epoll_wait((int)a, P(void *, b), (int)c, (int)d);
+#endif
+        case SYS_ppoll:
+            if (!take_mask(&mask, P(void *, d), (size_t)e))
+                break;
+            return WITH_TIME_LEFT(P(void *, c), axio_ppoll(P(struct pollfd *, a), (nfds_t)b, P(void *, c), mask.pointer));
+        case SYS_pselect6: {
+            struct {
+                const void *signals;
+                size_t bytes;
+            } given = {0, 0};
+            if (f)
+                __builtin_memcpy(&given, P(void *, f), sizeof given);
+            if (!take_mask(&mask, given.signals, given.bytes))
+                break;
+            return WITH_TIME_LEFT(P(void *, e), axio_pselect((int)a, P(fd_set *, b), P(fd_set *, c), P(fd_set *, d),
+                                                             P(void *, e), mask.pointer));
+        }
+        case SYS_epoll_create1: return axio_epoll_create1((int)a);
+        case SYS_epoll_ctl: return axio_epoll_ctl((int)a, (int)b, (int)c, P(void *, d));
+        case SYS_epoll_pwait:
+            if (!take_mask(&mask, P(void *, e), (size_t)f))
+                break;
+            return axio_epoll_pwait((int)a, P(void *, b), (int)c, (int)d, mask.pointer);
+#ifdef SYS_epoll_pwait2
+        case SYS_epoll_pwait2:
+            if (!take_mask(&mask, P(void *, e), (size_t)f))
+                break;
+            return axio_epoll_pwait2((int)a, P(void *, b), (int)c, P(void *, d), mask.pointer);
 #endif
         case SYS_io_uring_setup: axio_handlers->io_uring_appears(); break;
         case SYS_seccomp: confine(FILTER); break;

@@ -79,24 +79,66 @@ AXIO_HIDDEN int axio_socketpair(int domain, int type, int protocol, int ends[2])
 }
 
 /* stdio reads and writes inside the C library, where no hook sees it. */
-static inline void hand_over(int descriptor)
+AXIO_HIDDEN FILE *axio_fdopen(int descriptor, const char *mode)
 {
     if (axio_is_managed(descriptor)) {
         int error = errno;
         axio_handlers->hand_over(descriptor, 1);
         errno = error;
     }
+    return REAL(fdopen)(descriptor, mode);
 }
 
-AXIO_HIDDEN FILE *axio_fdopen(int descriptor, const char *mode)
+extern ssize_t axio_write(int, const void *, size_t);
+extern int __vsnprintf_chk(char *, size_t, int, size_t, const char *, va_list);
+extern int __vdprintf_chk(int, int, const char *, va_list);
+
+static int print_into(char *text, size_t room, int checked, int flag, const char *format, va_list arguments)
 {
-    hand_over(descriptor);
-    return REAL(fdopen)(descriptor, mode);
+    return checked ? __vsnprintf_chk(text, room, flag, room, format, arguments)
+                   : vsnprintf(text, room, format, arguments);
+}
+
+/* Formatted here and written like anything else: the C library would write by itself, past the ring. */
+static int print_to_managed(int descriptor, int checked, int flag, const char *format, va_list arguments)
+{
+    char line[1024];
+    char *text = line;
+    size_t room = sizeof line;
+    va_list again;
+    va_copy(again, arguments);
+    int length = print_into(line, room, checked, flag, format, arguments);
+    if (length >= (int)sizeof line) {
+        room = (size_t)length + 1;
+        text = mmap(0, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (text == MAP_FAILED) {
+            va_end(again);
+            return -1;
+        }
+        length = print_into(text, room, checked, flag, format, again);
+    }
+    va_end(again);
+    int result = length;
+    for (int written = 0; written < length;) {
+        ssize_t part = axio_write(descriptor, text + written, (size_t)(length - written));
+        if (part < 0) {
+            result = -1;
+            break;
+        }
+        written += (int)part;
+    }
+    if (text != line) {
+        int error = errno;
+        munmap(text, room);
+        errno = error;
+    }
+    return result;
 }
 
 AXIO_HIDDEN int axio_vdprintf(int descriptor, const char *format, va_list arguments)
 {
-    hand_over(descriptor);
+    if (axio_is_managed(descriptor))
+        return print_to_managed(descriptor, 0, 0, format, arguments);
     return REAL(vdprintf)(descriptor, format, arguments);
 }
 
@@ -109,10 +151,10 @@ AXIO_HIDDEN int axio_dprintf(int descriptor, const char *format, ...)
     return result;
 }
 
-extern int __vdprintf_chk(int, int, const char *, va_list);
 AXIO_HIDDEN int axio_vdprintf_chk(int descriptor, int flag, const char *format, va_list arguments)
 {
-    hand_over(descriptor);
+    if (axio_is_managed(descriptor))
+        return print_to_managed(descriptor, 1, flag, format, arguments);
     return REAL(__vdprintf_chk)(descriptor, flag, format, arguments);
 }
 

@@ -26,7 +26,7 @@ struct Once(UnsafeCell<Settings>);
 unsafe impl Sync for Once {}
 static SETTINGS: Once = Once(UnsafeCell::new(Settings::defaults(true)));
 
-/// 0 not started, 1 on, 2 off.
+/// 0 not started, 1 on, 2 off, 3 confined.
 static PHASE: AtomicU32 = AtomicU32::new(0);
 
 /// Puts the settings in place. Start-up only.
@@ -102,8 +102,17 @@ static OFF_REASON: AtomicU32 = AtomicU32::new(Reason::Rule as u32);
 /// No further sockets are managed; those that are go on.
 pub fn turn_off(reason: Reason) {
     OFF_REASON.store(reason as u32, Ordering::Relaxed);
-    PHASE.store(2, Ordering::Release);
+    PHASE.fetch_max(2, Ordering::AcqRel);
 }
+
+/// From now on a system call that the program does not make may kill it (POSIX.md row 36): nothing is looked up, written
+/// down or given back any more, every hook passes through.
+pub fn confine() {
+    OFF_REASON.store(Reason::Confined as u32, Ordering::Relaxed);
+    PHASE.store(CONFINED, Ordering::Release);
+}
+
+const CONFINED: u32 = 3;
 
 /// Why no socket is managed any more, if so.
 #[must_use]
@@ -157,11 +166,19 @@ pub fn guarded_hook<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs a hook that keeps the books, unless the process has confined itself.
+pub fn unless_confined<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
+    if PHASE.load(Ordering::Acquire) == CONFINED {
+        return otherwise;
+    }
+    guarded_hook(otherwise, hook)
+}
+
 #[cold]
 fn fail_internally() {
     count(Counter::InternalErrors, 1);
     OFF_REASON.store(Reason::Internal as u32, Ordering::Relaxed);
-    if PHASE.swap(2, Ordering::AcqRel) != 2 {
+    if PHASE.fetch_max(2, Ordering::AcqRel) == 1 {
         crate::log::line(
             settings::LogLevel::Error,
             &[b"axio: internal error; acceleration is off in this process, the program goes on"],

@@ -254,10 +254,15 @@ fn open_box(stream: &Stream, chance: Chance) {
     let Some(pair) = pair_of(stream) else { return };
     match Connector::open(borrowed(stream.descriptor), &pair, chance) {
         Ok(connector) => begun(stream, connector.to_number()),
-        // Others of a burst are at it, or there is nowhere to claim. The next box is for the turn at which the far side
-        // dials next; one opened in between waits in vain, and keeps the few places for boxes from those who are due. As
-        // soon as the others have made a channel, every turn is a chance to claim.
-        Err(Reason::Negotiating) => {}
+        // Others of a burst are at it, or there is nowhere to claim: as if this chance had not been.
+        Err(Reason::Negotiating) => {
+            if chance != Chance::Between {
+                stream
+                    .endpoint
+                    .next_turn
+                    .set(stream.endpoint.turns.get() + 1);
+            }
+        }
         Err(reason) => note(stream.endpoint, reason),
     }
 }

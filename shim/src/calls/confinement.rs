@@ -27,16 +27,24 @@ pub fn leave_for_good(stream: &Stream, reason: Reason) {
     process::readiness_changed(stream);
 }
 
-fn leave_all(reason: Reason) {
+fn for_each_stream(mut each: impl FnMut(Stream)) {
     fd_table::for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
-        let me = crate::boundary::me();
-        leave_for_good(&Stream::new(endpoint, generation, descriptor, me), reason);
+        each(Stream::new(
+            endpoint,
+            generation,
+            descriptor,
+            crate::boundary::me(),
+        ));
     });
+}
+
+fn leave_all(reason: Reason) {
+    for_each_stream(|stream| leave_for_good(&stream, reason));
 }
 
 /// A descriptor is about to be used by stdio, or sent to another process.
 pub extern "C" fn hand_over(descriptor: c_int, to: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         crate::readiness::sharing::handed_over(descriptor);
         if let Some(stream) = fd_table::stream(descriptor) {
             let reason = if to == TO_STDIO {
@@ -51,20 +59,35 @@ pub extern "C" fn hand_over(descriptor: c_int, to: c_int) {
 
 /// The process is about to change its credentials or to confine itself.
 pub extern "C" fn before_confinement(kind: c_int) {
-    process::guarded_hook((), || {
-        if family::process_place().is_some() && family::is_own_process() {
+    process::unless_confined((), || {
+        let known = family::process_place().is_some();
+        if known && !family::is_own_process() {
+            // A child that shares our memory or has it by an unseen fork: the books are not its own.
+            return;
+        }
+        if kind != BY_FILTER {
+            for_each_stream(|stream| {
+                // What cannot be left without a reset is read to its end first, and left when its last number goes.
+                if stream.would_reset_by_leaving() {
+                    upgrade::give_up(&stream, Reason::Confined);
+                } else {
+                    leave_for_good(&stream, Reason::Confined);
+                }
+            });
+            return;
+        }
+        if known {
+            status::report();
             leave_all(Reason::Confined);
         }
-        if kind == BY_FILTER {
-            discovery::confine();
-            process::turn_off(Reason::Confined);
-        }
+        discovery::confine();
+        process::confine();
     });
 }
 
 /// The process sets up an io_uring: what it does there cannot be seen.
 pub extern "C" fn io_uring_appears() {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if family::process_place().is_some() {
             leave_all(Reason::IoUring);
         }

@@ -23,7 +23,7 @@ fn for_each_stream(mut each: impl FnMut(Stream)) {
 
 /// Before fork: the child is named a holder of every endpoint while the parent still surely holds them.
 pub extern "C" fn fork_prepare() -> u32 {
-    process::guarded_hook(0, || {
+    process::unless_confined(0, || {
         if family::process_place().is_none() {
             return 0;
         }
@@ -42,7 +42,7 @@ pub extern "C" fn fork_prepare() -> u32 {
 
 /// In the parent: `child` is its id, or negative when fork failed.
 pub extern "C" fn fork_parent(child: c_int, reserved: u32) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         sharing::after_fork(child > 0);
         let Some(place) = place_of(reserved) else {
             return;
@@ -60,7 +60,7 @@ pub extern "C" fn fork_parent(child: c_int, reserved: u32) {
 
 /// In the child, its only thread.
 pub extern "C" fn fork_child(reserved: u32) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         forget_thread();
         if family::process_place().is_none() {
             return;
@@ -93,7 +93,7 @@ fn closes_on_exec(descriptor: c_int) -> bool {
 /// Before exec: descriptors that survive must be plain kernel sockets by then; the others are closed by it. This process
 /// holds nothing any more afterwards, though it keeps its id.
 pub extern "C" fn before_exec() {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if !family::is_own_process() {
             leave_to_stranger();
             return;
@@ -131,7 +131,7 @@ fn leave_to_stranger() {
 
 /// exec has failed: this process holds its numbers after all.
 pub extern "C" fn after_failed_exec() {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if family::process_place().is_some()
             || family::endpoints_used() == 0
             || family::ensure(0).is_err()
@@ -151,7 +151,7 @@ pub extern "C" fn after_failed_exec() {
 /// Before vfork, posix_spawn and the like: the child execs without a call that could be seen, so descriptors that would
 /// survive become plain kernel sockets now.
 pub extern "C" fn before_spawn() {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         for_each_stream(|stream| {
             // What cannot be left without a reset stays: this process reads on, and hardly anything that is started
             // without being told a number reads it.
@@ -167,7 +167,7 @@ pub extern "C" fn before_spawn() {
 
 /// At exit, from the destructor or `_exit`: what close would do for each managed number, and the report.
 pub extern "C" fn at_exit() {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if !family::is_own_process() {
             return;
         }

@@ -47,7 +47,7 @@ pub fn choice(role: Role, address: [u8; 16], port: u16) -> Choice {
 
 /// listen() is about to be called.
 pub extern "C" fn before_listen(descriptor: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         process::complain();
         // It may be bound to another place now.
         fd_table::set_accepts_fast(descriptor, None);
@@ -56,7 +56,7 @@ pub extern "C" fn before_listen(descriptor: c_int) {
 
 /// close_range() or closefrom() is about to be called.
 pub extern "C" fn before_close_range(first: u32, last: u32) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if !process::is_own() {
             return;
         }
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn after_connect(
     result: c_int,
     error: c_int,
 ) -> c_int {
-    process::guarded_hook(0, || {
+    process::unless_confined(0, || {
         process::complain();
         if !process::is_on()
             || (result != 0 && error != EINPROGRESS)
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn after_connect(
 
 /// accept() has returned a connection.
 pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if fd_table::is_used(descriptor) {
             number_returned(descriptor);
         }
@@ -205,7 +205,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
 
 /// The kernel returned a number that the table still knows: it was closed behind us (POSIX.md R11).
 pub extern "C" fn number_returned(descriptor: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         // A vfork child's numbers are its own; ours stay what they are.
         if process::is_own() {
             forget(descriptor, false);
@@ -215,7 +215,7 @@ pub extern "C" fn number_returned(descriptor: c_int) {
 
 /// close() is about to be called: LEAVE if this was the last managed number.
 pub extern "C" fn before_close(descriptor: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         // A vfork child closes its copy of the number; ours stays what it is.
         if process::is_own() {
             forget(descriptor, true);
@@ -274,7 +274,7 @@ pub fn give_channel_back(endpoint: &'static Endpoint) {
 pub extern "C" fn before_shutdown(descriptor: c_int, how: c_int) -> c_int {
     const SHUT_RD: c_int = 0;
     const SHUT_RDWR: c_int = 2;
-    process::guarded_hook(0, || {
+    process::unless_confined(0, || {
         let Some(stream) = fd_table::stream(descriptor) else {
             return 0;
         };
@@ -291,7 +291,7 @@ pub extern "C" fn before_shutdown(descriptor: c_int, how: c_int) -> c_int {
 
 /// shutdown() has returned.
 pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if let Some(stream) = fd_table::stream(descriptor) {
             stream.end_shutdown();
             process::readiness_changed(&stream);
@@ -301,7 +301,7 @@ pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_i
 
 /// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
 pub extern "C" fn duplicated(from: c_int, to: c_int) {
-    process::guarded_hook((), || {
+    process::unless_confined((), || {
         if family::process_place().is_some() && !process::is_own() {
             // A vfork child moves its copy to where a program wants it. That program reads the kernel's socket; the
             // numbers of the table stay what they are.

@@ -56,7 +56,7 @@ pub unsafe extern "C" fn set_option(
     length: u32,
     result: *mut c_int,
 ) -> c_int {
-    process::guarded_hook(PASS, || {
+    process::unless_confined(PASS, || {
         let Some(stream) = fd_table::stream(descriptor) else {
             return PASS;
         };
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn get_option(
     length: *mut u32,
     result: *mut c_int,
 ) -> c_int {
-    process::guarded_hook(PASS, || {
+    process::unless_confined(PASS, || {
         let Some(stream) = fd_table::stream(descriptor) else {
             return PASS;
         };
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn request(
     argument: *mut c_void,
     result: *mut c_int,
 ) -> c_int {
-    process::guarded_hook(PASS, || {
+    process::unless_confined(PASS, || {
         // SAFETY: the trampoline's own local.
         let answer = |value: c_int| unsafe {
             *result = value;
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn control(
     argument: u64,
     _result: *mut c_int,
 ) -> c_int {
-    process::guarded_hook(PASS, || {
+    process::unless_confined(PASS, || {
         let asynchronous = match command {
             F_SETOWN | F_SETSIG | F_SETOWN_EX => true,
             F_SETFL => argument & O_ASYNC != 0,

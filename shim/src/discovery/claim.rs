@@ -28,11 +28,6 @@ const REFUSED_MS: u32 = 10;
 /// When a claim last found no place.
 static PLACES_SHORT_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Notes that a claim found no place.
-pub fn places_are_short() {
-    PLACES_SHORT_MS.store(clock::now_ms(), Ordering::Relaxed);
-}
-
 /// True when a claim lately found no place in a channel.
 pub fn are_places_short() -> bool {
     let last = PLACES_SHORT_MS.load(Ordering::Relaxed);
@@ -113,7 +108,7 @@ impl Claims {
             match channel.claim_begin(pair, own_cookie, claims.asked) {
                 Some(ticket) => *open = Some(Open { channel, ticket }),
                 None => {
-                    places_are_short();
+                    PLACES_SHORT_MS.store(clock::now_ms(), Ordering::Relaxed);
                     channel.release();
                 }
             }

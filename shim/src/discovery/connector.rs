@@ -96,22 +96,17 @@ impl Connector {
     ) -> Result<Connector, Reason> {
         confined()?;
         reap();
-        let (mut has_slots, mut has_channels, mut has_places) = (false, false, false);
+        let (mut has_slots, mut has_channels) = (false, false);
         for channel in table::claimable(Role::Connecting, pair.accept_address, pair.accept_port) {
             if channel.takes_claims() {
                 has_channels = true;
-                let has_room = claim::has_room(channel);
-                has_slots |= has_room;
-                has_places |= has_room && channel.has_place_for_claim();
+                has_slots |= claim::has_room(channel);
             }
         }
         let tag = box_tag(pair);
         let may_box = NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
         let may_summon = has_channels && !has_slots && may_box;
-        if has_slots && !has_places {
-            claim::places_are_short();
-        }
-        if chance == Chance::Between && !has_places && !may_summon {
+        if chance == Chance::Between && !has_slots && !may_summon {
             return Err(Reason::Negotiating);
         }
         let far = look::far_end(tcp, pair, End::Connecting)?;

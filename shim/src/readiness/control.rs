@@ -4,7 +4,7 @@
 use super::instance::{self, Held};
 use super::kernel_set::{self, ADD, DELETE, ENOENT, EXCLUSIVE, MODIFY};
 use super::registration::{Registration, flag};
-use super::{arming, changes, decide, sharing, tables, watchers};
+use super::{arming, changes, decide, sharing, watchers};
 use crate::{fd_table, upgrade};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
@@ -30,15 +30,8 @@ pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u
         Some((index, generation, _)) => instance::lock(index, generation)?,
         None => return first_of(set, operation, &stream, wish?),
     };
+    held.instance.control_count.fetch_add(1, Ordering::Relaxed);
     let found = held.find(endpoint, stream.generation, number);
-    // Other events with the same data: what was found out about who uses that still holds.
-    let same_data = found
-        .and_then(tables::registration)
-        .zip(wish)
-        .is_some_and(|(registration, (_, data))| registration.data.get() == data);
-    if operation != MODIFY || !same_data {
-        held.instance.control_count.fetch_add(1, Ordering::Relaxed);
-    }
     match (operation, wish) {
         (ADD, Some((events, data))) => match found {
             Some(index) => revive(&held, index, &stream, events, data),

@@ -448,7 +448,7 @@ fn heard(
 }
 
 /// An event that no accelerated member explains: does an ordinary descriptor use the same data? The kernel knows all
-/// registrations. To read them takes as long as they are many, so one reading after a change answers for every member.
+/// registrations; it is asked once for each change of them.
 fn is_foreign(held: &Held, data: u64) -> bool {
     let instance = held.instance;
     let changes = instance
@@ -456,49 +456,30 @@ fn is_foreign(held: &Held, data: u64) -> bool {
         .load(Ordering::Relaxed)
         .wrapping_add(1);
     let known = first_with(held, data, None).and_then(tables::registration);
-    if known.is_none_or(|registration| registration.compared_count.get() != changes) {
-        compare_with_kernel(held, changes);
+    if known.is_some_and(|registration| registration.compared_count.get() == changes) {
+        return known.is_some_and(|registration| registration.has(flag::DATA_SHARED));
     }
-    known.is_some_and(|registration| registration.has(flag::DATA_SHARED))
-}
-
-/// Marks members whose data a registration of the kernel's has that is not in the books.
-fn compare_with_kernel(held: &Held, changes: u32) {
-    let instance = held.instance;
-    let for_all = |act: &dyn Fn(&Registration)| {
-        instance.all.for_each(Kind::All, |index| {
-            if let Some(registration) = tables::registration(index) {
-                act(registration);
-            }
-        });
-    };
-    for_all(&|registration| {
-        registration.compared_count.set(!changes);
-        registration.clear(flag::DATA_SHARED);
+    let mut in_kernel = 0;
+    let readable = kernel_set::for_each_registration(instance.number.get() as i32, |told| {
+        in_kernel += u32::from(told.data == data);
     });
-    kernel_set::for_each_registration(instance.number.get() as i32, |told| {
-        // Each member stands for one registration of the kernel's; a number that was used again has two.
-        let member = instance.by_number.find(
-            By::Number,
-            u64::from(told.number as u32),
-            |_, registration| {
-                let same = registration.number.get() == told.number as u32
-                    && registration.data.get() == told.data
-                    && registration.compared_count.get() != changes;
-                same.then(|| registration.compared_count.set(changes))
-            },
-        );
-        let mut next = if member.is_some() {
-            None
-        } else {
-            first_with(held, told.data, None)
-        };
-        while let Some(index) = next {
-            if let Some(registration) = tables::registration(index) {
+    let mut in_books = 0;
+    let mut next = first_with(held, data, None);
+    while let Some(index) = next {
+        in_books += 1;
+        next = first_with(held, data, Some(index));
+    }
+    let foreign = readable && in_kernel > in_books;
+    let mut next = first_with(held, data, None);
+    while let Some(index) = next {
+        if let Some(registration) = tables::registration(index) {
+            registration.compared_count.set(changes);
+            registration.clear(flag::DATA_SHARED);
+            if foreign {
                 registration.mark(flag::DATA_SHARED);
             }
-            next = first_with(held, told.data, Some(index));
         }
-    });
-    for_all(&|registration| registration.compared_count.set(changes));
+        next = first_with(held, data, Some(index));
+    }
+    foreign
 }

@@ -54,13 +54,6 @@ impl Channel {
         Some(ClaimTicket { place, sequence })
     }
 
-    /// False while every place for a claim is in use, so that making one is in vain.
-    #[must_use]
-    pub fn has_place_for_claim(&self) -> bool {
-        self.resolve_orphans();
-        self.claims.places.load(Ordering::Relaxed).trailing_ones() < CLAIMS as u32
-    }
-
     fn take_place(&self) -> Option<u32> {
         loop {
             let used = self.claims.places.load(Ordering::Relaxed);

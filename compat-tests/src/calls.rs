@@ -12,16 +12,23 @@
 //! * [`readiness`]: poll and select.
 //! * [`signals`]: handlers that count, timers, masks.
 //! * [`processes`]: naps, process ids, SIGKILL, thread cancellation.
+//! * [`handlers`]: signal handlers that use the connection.
+//! * [`confinement`]: seccomp and credentials.
 //! * [`children`]: fork, vfork, ends of children.
+//! * [`numbers`]: dup3 and ranges of numbers.
 //! * [`programs`]: exec, posix_spawn, system, popen.
 //! * [`rights`]: descriptors sent to other processes.
+//! * [`stdio`]: streams of the C library on a descriptor.
 //! * [`raw`]: system calls by instructions of our own, which no library sees.
 
 pub mod answer;
 pub mod children;
+pub mod confinement;
 pub mod connection;
 pub mod files;
+pub mod handlers;
 pub mod message;
+pub mod numbers;
 pub mod options;
 pub mod processes;
 pub mod programs;
@@ -29,4 +36,5 @@ pub mod raw;
 pub mod readiness;
 pub mod rights;
 pub mod signals;
+pub mod stdio;
 pub mod transfer;

@@ -10,10 +10,14 @@ pub mod accept;
 pub mod cancel;
 pub mod capacity;
 pub mod close;
+pub mod confined;
 pub mod connect;
+pub mod duplicates;
 pub mod faults;
 pub mod flags;
 pub mod forks;
+pub mod handed_over;
+pub mod handlers;
 pub mod interrupts;
 pub mod low_water;
 pub mod messages;
@@ -23,6 +27,7 @@ pub mod options;
 pub mod peek;
 pub mod programs;
 pub mod queues;
+pub mod raw_calls;
 pub mod read_write;
 pub mod receive;
 pub mod requests;
@@ -32,6 +37,7 @@ pub mod sendfile;
 pub mod shutdown;
 pub mod sleepers;
 pub mod splice;
+pub mod standard_streams;
 pub mod timeouts;
 pub mod urgent;
 pub mod wait_all;
@@ -71,6 +77,12 @@ const FAMILIES: &[&[Case]] = &[
     requests::CASES,
     forks::CASES,
     programs::CASES,
+    standard_streams::CASES,
+    handed_over::CASES,
+    duplicates::CASES,
+    confined::CASES,
+    handlers::CASES,
+    raw_calls::CASES,
 ];
 
 /// Every case.

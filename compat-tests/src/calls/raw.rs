@@ -107,6 +107,19 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Answer {
     })
 }
 
+/// close(2).
+pub fn close(fd: RawFd) -> Answer {
+    // SAFETY: no pointers.
+    answer(unsafe { system_call(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) })
+}
+
+/// Any system call, by the C library's `syscall()`.
+pub fn by_libc(number: i64, words: [usize; 6]) -> Answer {
+    let [a, b, c, d, e, f] = words;
+    // SAFETY: callers pass what the call of this number takes, and keep alive what it points to.
+    super::answer::answer(unsafe { libc::syscall(number, a, b, c, d, e, f) } as isize)
+}
+
 /// The system call `exit`: ends the calling thread.
 ///
 /// # Safety

@@ -24,8 +24,19 @@ pub fn pair(flags: i32) -> Result<(RawFd, RawFd), Errno> {
     Ok((ends[0], ends[1]))
 }
 
+/// Which call sends a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// sendmsg(2)
+    Sendmsg,
+    /// sendmmsg(2) of one message.
+    Sendmmsg,
+    /// sendmsg by `syscall()`.
+    SystemCall,
+}
+
 /// Sends a descriptor and one byte.
-pub fn send_descriptor(line: RawFd, fd: RawFd) -> Answer {
+pub fn send_descriptor(line: RawFd, fd: RawFd, form: Form) -> Answer {
     let mut byte = [b'd'];
     let mut room = Room([0; 64]);
     let mut part = libc::iovec {
@@ -44,7 +55,22 @@ pub fn send_descriptor(line: RawFd, fd: RawFd) -> Answer {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
         libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
-        libc::sendmsg(line, &raw const message, libc::MSG_NOSIGNAL)
+        match form {
+            Form::Sendmsg => libc::sendmsg(line, &raw const message, libc::MSG_NOSIGNAL),
+            Form::SystemCall => libc::syscall(
+                libc::SYS_sendmsg,
+                line,
+                &raw const message,
+                libc::MSG_NOSIGNAL,
+            ) as isize,
+            Form::Sendmmsg => {
+                let mut one = libc::mmsghdr {
+                    msg_hdr: message,
+                    msg_len: 0,
+                };
+                libc::sendmmsg(line, &raw mut one, 1, libc::MSG_NOSIGNAL) as isize
+            }
+        }
     })
 }
 

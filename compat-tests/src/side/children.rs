@@ -64,6 +64,12 @@ impl Side {
         children::leave(leaving, 0)
     }
 
+    /// Closes the number under test while others mean the same connection: its counts go on.
+    pub fn close_number_only(&mut self) {
+        let fd = std::mem::replace(&mut self.fd, -1);
+        let _ = self.observe("close", connection::close(fd));
+    }
+
     /// Waits until every thread of this process has fallen asleep in the kernel.
     pub fn process_asleep(&mut self, process: i32) {
         let other = std::mem::replace(&mut self.other_process, process);

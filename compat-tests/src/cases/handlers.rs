@@ -1,0 +1,407 @@
+//! Signal handlers that send and receive on the connection their thread is busy with, jump out of its calls, or come in
+//! storms (POSIX.md rows 22 and 23; SWITCH.md §6, re-entry).
+
+use crate::calls::answer::{Errno, shown};
+use crate::calls::handlers::{self, Deed, MARK};
+use crate::calls::{children, processes, signals, transfer};
+use crate::case;
+use crate::case::{Case, Proof, TWO_KINDS};
+use crate::cases::forks::talk;
+use crate::content;
+use crate::side::Side;
+use crate::stage::Stage;
+
+/// The family.
+pub const CASES: &[Case] = &[
+    case!("signals", a_handler_sends_while_recv_sleeps).rows(&[22]),
+    case!("signals", a_handler_waits_for_bytes_while_recv_sleeps).rows(&[22, 24]),
+    case!("signals", a_handler_finds_nothing_while_recv_sleeps).rows(&[22]),
+    case!("signals", a_storm_of_handlers_that_send)
+        .rows(&[22])
+        .kinds(TWO_KINDS),
+    case!("signals", a_storm_of_handlers_that_receive)
+        .rows(&[22])
+        .kinds(TWO_KINDS),
+    case!(
+        "signals",
+        a_storm_of_handlers_that_send_while_the_thread_receives
+    )
+    .rows(&[22])
+    .kinds(TWO_KINDS),
+    case!("signals", a_storm_during_long_streams_both_ways)
+        .rows(&[22, 23])
+        .kinds(TWO_KINDS)
+        .proof(Proof::AtLeast(4096)),
+    case!(
+        "signals",
+        a_restarting_signal_does_not_interrupt_a_full_send
+    )
+    .rows(&[23])
+    .kinds(TWO_KINDS)
+    .proof(Proof::AtLeast(4096)),
+    case!("siglongjmp", a_handler_jumps_out_of_recv).rows(&[22]),
+];
+
+/// Tells the other process's main thread something by a signal once it sleeps.
+fn signals_the_other(side: &mut Side, signal: i32) {
+    side.other_asleep();
+    let other = side.other_process;
+    side.must(processes::kill(other, signal));
+}
+
+fn a_handler_sends_while_recv_sleeps(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGUSR1,
+                Deed::Send,
+                near.fd,
+                0,
+                true,
+            ));
+            let _ = near.recv(10, 0);
+            near.say(&format!("handlers {:?}", handlers::done()));
+            near.count_sent(Ok(handlers::done().moved));
+        },
+        |far| {
+            for _ in 0..3 {
+                signals_the_other(far, libc::SIGUSR1);
+                let bytes = far.receive_all(1);
+                far.say(&format!("the mark came: {}", bytes == [MARK]));
+            }
+            let _ = far.send(b"answer", 0);
+        },
+    );
+    talk(stage);
+}
+
+fn a_handler_waits_for_bytes_while_recv_sleeps(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGUSR1,
+                Deed::Receive,
+                near.fd,
+                0,
+                true,
+            ));
+            let _ = near.recv(10, 0);
+            near.say(&format!("handlers {:?}", handlers::done()));
+        },
+        |far| {
+            signals_the_other(far, libc::SIGUSR1);
+            far.nap_ms(30);
+            far.other_asleep();
+            let _ = far.send(&7i32.to_ne_bytes(), 0);
+            far.other_asleep();
+            let _ = far.send(b"for recv", 0);
+        },
+    );
+    talk(stage);
+}
+
+fn a_handler_finds_nothing_while_recv_sleeps(stage: &mut Stage) {
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGUSR1,
+                Deed::Receive,
+                near.fd,
+                libc::MSG_DONTWAIT,
+                true,
+            ));
+            let _ = near.recv(10, 0);
+            let done = handlers::done();
+            near.say(&format!("ran {}, {}", done.ran, Errno(done.last_error)));
+        },
+        |far| {
+            signals_the_other(far, libc::SIGUSR1);
+            far.nap_ms(20);
+            signals_the_other(far, libc::SIGUSR1);
+            far.nap_ms(20);
+            let _ = far.send(b"data", 0);
+        },
+    );
+    talk(stage);
+}
+
+fn a_storm_of_handlers_that_send(stage: &mut Stage) {
+    const BYTES: usize = 200_000;
+    const PIECE: usize = 20;
+    // Content in which the mark never occurs.
+    let piece = |position: usize| -> Vec<u8> {
+        content::bytes_from(261, position as u64, PIECE)
+            .into_iter()
+            .map(|byte| byte & 0x7F)
+            .collect()
+    };
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGALRM,
+                Deed::Send,
+                near.fd,
+                libc::MSG_DONTWAIT,
+                true,
+            ));
+            near.must(signals::alarm_every_us(200, 200));
+            for position in (0..BYTES).step_by(PIECE) {
+                near.send_all(&piece(position));
+                if position % 2000 == 0 {
+                    let _ = near.receive_all(1);
+                }
+            }
+            near.must(signals::alarm_every_us(0, 0));
+            let done = handlers::done();
+            near.say(&format!("a handler sent: {}", done.moved > 0));
+            near.count_sent(Ok(done.moved));
+            near.send_all(&(0x7F00_0000 | done.moved as u32).to_be_bytes());
+        },
+        |far| {
+            let (mut marks, mut filled) = (0u32, 0);
+            let mut wrong = None;
+            let mut expected = piece(0);
+            while filled < BYTES {
+                let byte = far.receive_all(1)[0];
+                if byte == MARK {
+                    marks += 1;
+                    continue;
+                }
+                if byte != expected[filled % PIECE] && wrong.is_none() {
+                    wrong = Some(filled);
+                }
+                filled += 1;
+                if filled % PIECE == 0 {
+                    if (filled - PIECE) % 2000 == 0 {
+                        far.send_all(b"k");
+                    }
+                    expected = piece(filled);
+                }
+            }
+            // Behind the last byte come at most the last marks, and then their number.
+            let mut count = far.receive_all(1);
+            while count[0] == MARK {
+                marks += 1;
+                count = far.receive_all(1);
+            }
+            count.extend(far.receive_all(3));
+            let told = u32::from_be_bytes([0, count[1], count[2], count[3]]);
+            far.say(&format!(
+                "wrong at {wrong:?}, as many marks as were sent: {}",
+                marks == told
+            ));
+        },
+    );
+    talk(stage);
+}
+
+fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
+    const ROUNDS: i32 = 400;
+    const WORDS: i32 = 100;
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGALRM,
+                Deed::Receive,
+                near.fd,
+                libc::MSG_DONTWAIT,
+                true,
+            ));
+            near.must(signals::alarm_every_us(150, 150));
+            let (mut sum, mut count) = (0i64, 0);
+            for round in 1..=ROUNDS {
+                // What the handlers do not take, the loop takes.
+                while count + handlers::done().moved < (round * WORDS) as usize {
+                    let mut word = [0; 4];
+                    match transfer::recv(near.fd, &mut word, libc::MSG_DONTWAIT) {
+                        Ok(4) => {
+                            sum += i64::from(i32::from_ne_bytes(word));
+                            count += 1;
+                        }
+                        Ok(other) => near.fail(&format!("recv of a word = {other}")),
+                        Err(errno) if errno.0 == libc::EAGAIN || errno.0 == libc::EINTR => {
+                            std::thread::yield_now();
+                        }
+                        Err(errno) => near.fail(&format!("recv: {errno}")),
+                    }
+                }
+                near.send_all(b"k");
+            }
+            near.must(signals::alarm_every_us(0, 0));
+            let done = handlers::done();
+            let all = i64::from(ROUNDS) * i64::from(WORDS);
+            near.say(&format!(
+                "a handler received: {}, each word once: {}",
+                done.moved > 0,
+                sum + done.sum == all * (all - 1) / 2
+            ));
+        },
+        |far| {
+            for round in 0..ROUNDS {
+                let bytes: Vec<u8> = (round * WORDS..(round + 1) * WORDS)
+                    .flat_map(i32::to_ne_bytes)
+                    .collect();
+                far.send_all(&bytes);
+                let _ = far.receive_all(1);
+            }
+        },
+    );
+    talk(stage);
+}
+
+fn a_storm_of_handlers_that_send_while_the_thread_receives(stage: &mut Stage) {
+    const BYTES: usize = 400_000;
+    stage.together(
+        |near| {
+            near.must(handlers::install(
+                libc::SIGALRM,
+                Deed::Send,
+                near.fd,
+                libc::MSG_DONTWAIT,
+                true,
+            ));
+            near.must(signals::alarm_every_us(200, 200));
+            let mut wrong = None;
+            let mut filled = 0;
+            while filled < BYTES {
+                let piece = near.receive_all(1000);
+                wrong = wrong.or(content::first_difference(262, filled as u64, &piece));
+                filled += piece.len();
+            }
+            near.must(signals::alarm_every_us(0, 0));
+            let done = handlers::done();
+            near.say(&format!(
+                "wrong at {wrong:?}, a handler sent: {}",
+                done.moved > 0
+            ));
+            near.count_sent(Ok(done.moved));
+            near.send_all(&(done.moved as u32).to_be_bytes());
+        },
+        |far| {
+            for position in (0..BYTES).step_by(500) {
+                far.send_all(&content::bytes_from(262, position as u64, 500));
+                if position % 20_000 == 0 {
+                    far.nap_ms(1);
+                }
+            }
+            let mut marks = 0u32;
+            let mut count = far.receive_all(1);
+            while count[0] == MARK {
+                marks += 1;
+                count = far.receive_all(1);
+            }
+            count.extend(far.receive_all(3));
+            let told = u32::from_be_bytes([count[0], count[1], count[2], count[3]]);
+            far.say(&format!("as many marks as were sent: {}", marks == told));
+        },
+    );
+    talk(stage);
+}
+
+fn a_storm_during_long_streams_both_ways(stage: &mut Stage) {
+    const BYTES: usize = 4 << 20;
+    let play = |side: &mut Side, sends: u64, receives: u64| {
+        // The handler interrupts everything and restarts nothing; both threads may be hit.
+        side.must(signals::count_signals(libc::SIGALRM, false));
+        side.must(signals::alarm_every_us(500, 500));
+        let fd = side.fd;
+        let (sent, received) = std::thread::scope(|scope| {
+            let sender = scope.spawn(move || {
+                let bytes = content::bytes_from(sends, 0, BYTES);
+                let mut done = 0;
+                while done < BYTES {
+                    match transfer::send(fd, &bytes[done..], libc::MSG_NOSIGNAL) {
+                        Ok(count) => done += count,
+                        Err(errno) if errno.0 == libc::EINTR => {}
+                        Err(errno) => return Err(errno),
+                    }
+                }
+                Ok(done)
+            });
+            let mut bytes = vec![0; BYTES];
+            let mut done = 0;
+            let mut error = None;
+            while done < BYTES && error.is_none() {
+                match transfer::recv(fd, &mut bytes[done..], 0) {
+                    Ok(0) => break,
+                    Ok(count) => done += count,
+                    Err(errno) if errno.0 == libc::EINTR => {}
+                    Err(errno) => error = Some(errno),
+                }
+            }
+            let wrong = content::first_difference(receives, 0, &bytes);
+            (sender.join().ok(), (done, error, wrong))
+        });
+        side.must(signals::alarm_every_us(0, 0));
+        side.say(&format!("sent {sent:?}, received {received:?}"));
+        side.say(&format!("the handler ran: {}", signals::caught() > 0));
+    };
+    stage.together(|near| play(near, 263, 264), |far| play(far, 264, 263));
+    talk(stage);
+}
+
+fn a_restarting_signal_does_not_interrupt_a_full_send(stage: &mut Stage) {
+    let sent = stage.near_says(|near| {
+        let (mut sent, mut refusals) = (0u64, 0);
+        while refusals < 40 && sent < 64 << 20 {
+            // Where much does not fit, a single byte may.
+            let length = if refusals % 2 == 0 { 65536 } else { 1 };
+            let bytes = content::bytes_from(265, sent, length);
+            match transfer::send(near.fd, &bytes, libc::MSG_DONTWAIT) {
+                Ok(count) => {
+                    sent += count as u64;
+                    refusals = 0;
+                }
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    refusals += 1;
+                    near.nap_ms(2);
+                }
+                Err(errno) => near.fail(&format!("send: {errno}")),
+            }
+        }
+        sent as i64
+    });
+    stage.together(
+        |near| {
+            near.must(signals::count_signals(libc::SIGALRM, true));
+            near.must(signals::alarm_every_us(50_000, 50_000));
+            let answer = transfer::send(near.fd, b"!", 0);
+            near.must(signals::alarm_every_us(0, 0));
+            let line = format!(
+                "send = {}, the handler ran: {}",
+                shown(answer),
+                signals::caught() > 0
+            );
+            near.say(&line);
+        },
+        |far| {
+            far.nap_ms(200);
+            let bytes = far.receive_all(sent as usize);
+            far.say(&format!(
+                "wrong at {:?}",
+                content::first_difference(265, 0, &bytes)
+            ));
+            far.receives(1);
+        },
+    );
+    talk(stage);
+}
+
+fn a_handler_jumps_out_of_recv(stage: &mut Stage) {
+    for _ in 0..3 {
+        stage.near(|near| {
+            let answer = children::jump_out_of_recv(near.fd, 30_000);
+            let _ = near.observe("jumped", answer);
+        });
+        talk(stage);
+    }
+    stage.together(
+        |near| {
+            let _ = near.recv(10, 0);
+        },
+        |far| {
+            far.other_asleep();
+            let _ = far.send(b"wake", 0);
+        },
+    );
+}

@@ -32,6 +32,7 @@ stages=(
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
+    "oracle|call families under the library, eagerly: the same answers as bare Linux, and the bytes by ring|$target/release/compat-tests --library $target/release/libaxio.so --mode eager --kind tcp4-server --watchdog 60 --only 'stream/|MSG_PEEK|MSG_WAITALL|SO_RCVTIMEO|signals|AXIO_|readv, writev|sendmsg/|recvmsg/|EFAULT|poll/|splice'"
     "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"
     "bench|every workload of axio bench runs, and by ring (floors are for a quiet machine: axio bench --floors)|$target/release/axio bench --quick"
     "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --pairs 1 --seconds 1"

@@ -158,6 +158,9 @@
 #define AXIO_ENTRY_COOKIE        160 /* u64: socket cookie of this side's socket */
 #define AXIO_KIND_DATA           0   /* `watch` bit and ready-bit kind: bytes or an end may be there */
 #define AXIO_KIND_SPACE          1   /* `watch` bit and ready-bit kind: ring space may be there */
+#define AXIO_SLOT_FREE           0   /* `state`: the slot holds no connection */
+#define AXIO_SLOT_BOUND          1   /* `state`: a connection is bound */
+#define AXIO_SLOT_SETTLED        2   /* `state`: bound, and on its way out: this side is on the kernel and passed */
 
 /* ---- Region: sizes and places ----------------------------------------------------------------------------------- */
 

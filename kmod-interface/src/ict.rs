@@ -72,11 +72,11 @@ pub mod offset {
 }
 
 /// Value of `state`: nobody has the slot.
-pub const STATE_FREE: u32 = 0;
+pub const SLOT_FREE: u32 = 0;
 /// Value of `state`: a connection has the slot.
-pub const STATE_BOUND: u32 = 1;
+pub const SLOT_BOUND: u32 = 1;
 /// Value of `state`: the writer's sending direction is on the kernel, passed, and stays there till the slot is free.
-pub const STATE_SETTLED: u32 = 2;
+pub const SLOT_SETTLED: u32 = 2;
 
 /// `watch` bit and ready-bit kind: bytes or an end may be there.
 pub const KIND_DATA: u32 = 0;

@@ -21,7 +21,7 @@
 
 use super::{Channel, Role};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use kmod_interface::ict::{ENTRY_BYTES, STATE_BOUND, offset};
+use kmod_interface::ict::{ENTRY_BYTES, SLOT_BOUND, offset};
 
 /// One slot in family memory.
 #[repr(C)]
@@ -162,7 +162,7 @@ impl Channel {
         }
         own.cookie().store(cookie, Ordering::Relaxed);
         own.owner_process().store(process, Ordering::Relaxed);
-        own.state().store(STATE_BOUND, Ordering::Relaxed);
+        own.state().store(SLOT_BOUND, Ordering::Relaxed);
         // Release, partner: the far side's acquire of the generation before it reads who this is.
         own.generation().store(generation, Ordering::Release);
         true

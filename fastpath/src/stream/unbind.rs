@@ -39,7 +39,7 @@ use crate::channel::Channel;
 use crate::endpoint::binding;
 use crate::statistics::count;
 use crate::sync::Ordering;
-use kmod_interface::ict::STATE_SETTLED;
+use kmod_interface::ict::SLOT_SETTLED;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
@@ -100,7 +100,7 @@ impl Stream {
     #[must_use]
     pub fn far_is_unbinding(&self) -> bool {
         self.is_bound()
-            && (self.far().state().load(Ordering::Relaxed) == STATE_SETTLED
+            && (self.far().state().load(Ordering::Relaxed) == SLOT_SETTLED
                 || self.far().leaving().load(Ordering::Relaxed)
                     == self.endpoint.slot_generation.get())
     }
@@ -181,7 +181,7 @@ impl Stream {
             return Direction::Pending;
         }
         // Release, partner: the acquire in `conclude`.
-        self.own().state().store(STATE_SETTLED, Ordering::Release);
+        self.own().state().store(SLOT_SETTLED, Ordering::Release);
         Direction::Settled
     }
 
@@ -235,12 +235,12 @@ impl Stream {
         let generation = endpoint.slot_generation.get();
         // Acquire, partner: the release in the far side's `settle_sending`. A far side that gave the slot up before it
         // ever was bound there says `leaving` only.
-        let far_settled = far.state().load(Ordering::Acquire) == STATE_SETTLED
+        let far_settled = far.state().load(Ordering::Acquire) == SLOT_SETTLED
             || far.leaving().load(Ordering::Acquire) == generation;
         let at_rest = endpoint.tx_ep.get() & 1 == 0
             && endpoint.rx_ep.get() & 1 == 0
             && far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get()
-            && self.own().state().load(Ordering::Relaxed) == STATE_SETTLED;
+            && self.own().state().load(Ordering::Relaxed) == SLOT_SETTLED;
         if !far_settled || !at_rest || self.is_shared() {
             return None;
         }

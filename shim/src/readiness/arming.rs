@@ -1,7 +1,7 @@
 //! Epochs of an epoll set, the second look, kicks, and how long a sleep may be (READINESS.md 5).
 
 use super::instance::Held;
-use super::kernel_set::{EXCLUSIVE, OUT};
+use super::kernel_set::OUT;
 use super::links::Kind;
 use super::registration::{Registration, flag};
 use super::{decide, tables};
@@ -252,8 +252,7 @@ pub fn kick(held: &Held) {
         let Some(stream) = registration.stream(held.me) else {
             continue;
         };
-        let exclusive = registration.kernel_events.get() & EXCLUSIVE != 0;
-        if !exclusive && stream.carriers().sends_by_ring {
+        if stream.carriers().sends_by_ring {
             held.change_kernel(index, registration, registration.kernel_events.get() | OUT);
             return;
         }

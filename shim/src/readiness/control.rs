@@ -136,7 +136,8 @@ fn revive(held: &Held, index: u32, stream: &Stream, events: u32, data: u64) -> A
     if !registration.has(flag::GHOST) {
         return None;
     }
-    if (events | registration.kernel_events.get()) & EXCLUSIVE != 0 {
+    if events & EXCLUSIVE != 0 {
+        // The kernel says what may stand beside it.
         held.forget_ghost(index, registration);
         let set = held.instance.number.get() as c_int;
         if let Err(errno) = kernel_set::control(set, ADD, stream.descriptor, events, data) {
@@ -159,9 +160,9 @@ fn modify(held: &Held, index: u32, stream: &Stream, events: u32, data: u64) -> A
     if registration.has(flag::GHOST) {
         return Some(Err(ENOENT));
     }
-    if (events | registration.kernel_events.get()) & EXCLUSIVE != 0 {
-        // The kernel refuses that.
-        return None;
+    if (events | registration.events.get()) & EXCLUSIVE != 0 {
+        // As the kernel has it.
+        return Some(Err(kernel_set::EINVAL));
     }
     if registration.has(flag::ACCELERATED) {
         renew(held, index, registration, stream, events, data);
@@ -218,7 +219,6 @@ fn remove(held: &Held, index: u32) -> Answer {
     }
     let keeps = registration.has(flag::ACCELERATED)
         && !registration.has(flag::BEACON)
-        && registration.kernel_events.get() & EXCLUSIVE == 0
         && !sharing::is_foreign(held.instance);
     if !keeps {
         let set = held.instance.number.get() as c_int;

@@ -27,6 +27,7 @@ use fastpath::stream::sleep::{Armed, Sleep};
 use fastpath::stream::{Stream, monotonic_ns};
 use fastpath::sync::{Ordering, time_stamp};
 use fastpath::wait::{self, Outcome, SpinGuard, Verdict, WaitHistory};
+use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
 
 /// Members that a spin looks at; with more the call sleeps at once.
@@ -93,6 +94,8 @@ struct State {
     /// Endpoint whose history the spin belongs to, plus one.
     historian: u32,
     rounds: u32,
+    /// Sleeps that ended with nothing to report.
+    vain: u32,
     has_ordinary: bool,
     spun: bool,
     interrupted: bool,
@@ -196,6 +199,7 @@ pub fn begin(poll: &mut Poll) -> Action {
         began_ticks: 0,
         historian,
         rounds: 0,
+        vain: 0,
         has_ordinary,
         spun: false,
         interrupted: false,
@@ -619,6 +623,11 @@ pub fn after(poll: &mut Poll, result: c_int, error: c_int) -> Action {
         return poll.done(0);
     }
     count(Counter::SpuriousWakes, u64::from(result > 0));
+    poll.state().vain += u32::from(result > 0);
+    if poll.state().vain > SPURIOUS_WAKES {
+        // Whoever wakes us for nothing, this often: not more than once a millisecond.
+        fastpath::sync::nap_ns(RECHECK_MS * 1_000_000);
+    }
     Action::Again
 }
 

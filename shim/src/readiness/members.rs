@@ -5,6 +5,9 @@
 //!   accelerated  the kernel has IN|RDHUP|ET (and OUT while it carries what is sent) with the program's data: a line.
 //!                The entry names our waiter, or, if another set was first, the connection's own epochs are armed
 //! ```
+//!
+//! EXCLUSIVE is the program's wish that few sets are woken; a bell must reach all that were armed, so the kernel has it
+//! only while it carries.
 
 use super::instance::Held;
 use super::kernel_set::{self, EDGE, EXCLUSIVE, HUP, IN, MODIFY, OUT, PRI, RDHUP, WAKEUP};
@@ -36,10 +39,6 @@ fn kernel_events(registration: &Registration, accelerated: bool, sends_by_ring: 
         } else {
             events
         };
-    }
-    if events & EXCLUSIVE != 0 {
-        // The kernel allows little beside it; an end shows as IN.
-        return IN | EDGE | EXCLUSIVE | if sends_by_ring { 0 } else { events & OUT };
     }
     if registration.has(flag::BEACON) {
         return IN | RDHUP | OUT | (events & PRI);
@@ -207,8 +206,8 @@ impl Held {
         let set = self.instance.number.get() as c_int;
         let number = registration.number.get() as c_int;
         let data = registration.data.get();
-        let result = if registration.kernel_events.get() & EXCLUSIVE != 0 {
-            // An exclusive registration cannot be modified.
+        let result = if (registration.kernel_events.get() | events) & EXCLUSIVE != 0 {
+            // An exclusive registration cannot be modified, and none can become one.
             let _ = kernel_set::control(set, kernel_set::DELETE, number, 0, 0);
             kernel_set::control(set, kernel_set::ADD, number, events, data)
         } else {

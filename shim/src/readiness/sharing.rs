@@ -5,7 +5,7 @@
 //! given up, the kernel gets the program's own masks back, and until the last ring is drained both look for themselves.
 
 use super::instance::{self, Held, Instance};
-use super::kernel_set::{EDGE, EXCLUSIVE, IN, OUT, PRI, RDHUP};
+use super::kernel_set::{EDGE, IN, OUT, PRI, RDHUP};
 use super::links::{By, Kind};
 use super::registration::flag;
 use super::{arming, harvest, tables};
@@ -215,20 +215,25 @@ pub fn refresh(held: &Held, deferred: &mut harvest::Deferred) {
     }
     harvest::collect(held);
     harvest::prune(held, deferred);
-    let lit = instance.beacon.get().checked_sub(1);
-    match (lit, instance.ready.count() > 0) {
-        (None, true) => light(held),
-        (Some(index), false) => {
-            instance.beacon.set(0);
-            if let Some(registration) = tables::registration(index)
-                && let Some(stream) = registration.stream(held.me)
-            {
-                registration.clear(flag::BEACON);
-                held.change_kernel(index, registration, IN | RDHUP | EDGE);
-                held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
-            }
-        }
-        _ => {}
+    if instance.ready.count() == 0 {
+        dim(held);
+    } else if instance.beacon.get() == 0 {
+        light(held);
+    }
+}
+
+/// The set has nothing: it is not readable for the kernel any more, and its own sleepers can sleep.
+pub fn dim(held: &Held) {
+    let Some(index) = held.instance.beacon.get().checked_sub(1) else {
+        return;
+    };
+    held.instance.beacon.set(0);
+    if let Some(registration) = tables::registration(index)
+        && let Some(stream) = registration.stream(held.me)
+    {
+        registration.clear(flag::BEACON);
+        held.change_kernel(index, registration, IN | RDHUP | EDGE);
+        held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
     }
 }
 
@@ -247,9 +252,7 @@ fn light(held: &Held) {
         let Some(registration) = tables::registration(index).filter(|_| !lit) else {
             return;
         };
-        if registration.has(flag::ZOMBIE | flag::GHOST)
-            || registration.kernel_events.get() & EXCLUSIVE != 0
-        {
+        if registration.has(flag::ZOMBIE | flag::GHOST) {
             return;
         }
         let number = registration.number.get() as c_int;

@@ -23,6 +23,7 @@ use fastpath::statistics::count;
 use fastpath::stream::monotonic_ns;
 use fastpath::sync::time_stamp;
 use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
+use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
 
 /// The kernel's set is looked at when the last look is this old, also if the ring has events (WAITING.md).
@@ -97,6 +98,8 @@ pub struct State {
     /// The present sleep ends before the program's time-out does.
     bounded: bool,
     rounds: u32,
+    /// Sleeps that ended with nothing to report.
+    vain: u32,
 }
 
 impl Wait {
@@ -153,6 +156,7 @@ pub fn begin(wait: &mut Wait) -> Action {
         asleep: false,
         bounded: false,
         rounds: 0,
+        vain: 0,
     });
     go(wait, true)
 }
@@ -395,6 +399,7 @@ fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
         woken(&held);
         return None;
     }
+    sharing::dim(&held);
     let mut limit_ms = match own {
         Own::Quiet(limit_ms) => limit_ms,
         Own::Something => Some(DISTRUST_MS),
@@ -430,7 +435,7 @@ fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32>) -> Actio
     let state = wait.state();
     let mut left_ns = timeout_ns;
     let mut whole = true;
-    if has_timeout && timeout_ns != 0 && (state.deadline_ns != 0 || limit_ms.is_some()) {
+    if has_timeout && timeout_ns != 0 {
         let now = monotonic_ns();
         if state.deadline_ns == 0 {
             state.deadline_ns = now.saturating_add(timeout_ns).max(1);
@@ -528,6 +533,11 @@ fn after_locked(wait: &mut Wait, held: Held, events: usize, error: c_int) -> Act
     deferred.settle(state.instance);
     if !finished {
         count(Counter::SpuriousWakes, u64::from(events > 0));
+        wait.state().vain += u32::from(events > 0);
+        if wait.state().vain > SPURIOUS_WAKES {
+            // Whoever wakes us for nothing, this often: not more than once a millisecond.
+            fastpath::sync::nap_ns(DISTRUST_MS * 1_000_000);
+        }
         return Action::Again;
     }
     if found == 0 && error != 0 {

@@ -45,6 +45,11 @@ const KNOWN: &[Known] = &[
         "one long stream each way (1 GiB unless --bytes says otherwise)",
     ),
     known(
+        "--watchdog",
+        "S",
+        "seconds after which a seed hangs (default 60, more for long streams)",
+    ),
+    known(
         "--basic",
         "",
         "only blocking programs with the commonest calls",
@@ -126,7 +131,11 @@ fn main() -> ExitCode {
     let run = Run {
         library: arguments.library(),
         scratch: scratch.path().to_path_buf(),
-        watchdog: Duration::from_secs(60 + bytes / (2 << 20)),
+        watchdog: Duration::from_secs(
+            arguments
+                .number("--watchdog")
+                .unwrap_or(60 + bytes / (2 << 20)),
+        ),
     };
     let jobs = arguments.number("--jobs").unwrap_or(2).clamp(1, 64);
     let repeat = arguments.number("--repeat").unwrap_or(1);

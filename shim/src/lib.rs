@@ -24,4 +24,6 @@ pub mod process;
 pub mod readiness;
 pub mod startup;
 pub mod status;
+#[cfg(feature = "step-hooks")]
+pub mod step_hooks;
 pub mod upgrade;

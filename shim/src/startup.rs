@@ -157,6 +157,12 @@ unsafe extern "C" fn constructor(
     if settings.mode == Mode::Off && understood {
         return;
     }
+    #[cfg(feature = "step-hooks")]
+    if !environment.is_null() {
+        Environment(environment)
+            .filter(|(name, _)| *name == crate::step_hooks::NAME)
+            .for_each(|(_, value)| crate::step_hooks::plan(value));
+    }
     // SAFETY: the trampolines read the pointer with acquire semantics after this release.
     unsafe { TRAMPOLINES.store((&raw const HANDLERS).cast_mut(), Ordering::Release) };
 }

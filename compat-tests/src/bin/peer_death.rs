@@ -33,7 +33,7 @@ const KNOWN: &[Known] = &[
         "PATH",
         "libaxio.so built with --features step-hooks; without it the bare kernel is tried",
     ),
-    known("--labels", "A,B", "only these steps"),
+    known("--labels", "A,B", "only these steps, or none"),
     known("--patterns", "A,B", "only these patterns"),
     known(
         "--nth",
@@ -46,6 +46,11 @@ const KNOWN: &[Known] = &[
         "kills at random moments beside the labelled ones (default 60)",
     ),
     known("--quick", "", "one kill for each step, twelve random ones"),
+    known(
+        "--repeat",
+        "N",
+        "everything so often, with other seeds (default 1)",
+    ),
     known("--jobs", "N", "cases at a time (default 2)"),
     known("--seed", "N", "first seed (default 1)"),
     known("--verbose", "", "print every case"),
@@ -119,6 +124,7 @@ struct Settings {
     is_verbose: bool,
     jobs: usize,
     seed: u64,
+    repeat: u64,
 }
 
 /// Rows of the table: steps by name, and "(random moment)".
@@ -135,6 +141,7 @@ impl Settings {
         let labels = match arguments.text("--labels") {
             _ if library.is_none() => Vec::new(),
             None => all,
+            Some("none") => Vec::new(),
             Some(text) => text
                 .split(',')
                 .map(|name| match all.iter().find(|known| **known == name) {
@@ -182,22 +189,34 @@ impl Settings {
             is_verbose: arguments.has("--verbose"),
             jobs: arguments.number("--jobs").unwrap_or(2).clamp(1, 32) as usize,
             seed: arguments.number("--seed").unwrap_or(1),
+            repeat: arguments.number("--repeat").unwrap_or(1),
         }
     }
 
     fn run(&self) -> ExitCode {
         let results = Mutex::new(Results::new());
-        self.in_parallel(self.patterns.len(), &results, |worker, index, results| {
-            // Everybody lives: the patterns themselves must be right.
-            let case = self.case(self.patterns[index], index as u64, Death::Never);
-            self.try_case(worker, &case, NO_DEATH, results);
-        });
-        println!("  {} patterns without a death", self.patterns.len());
-        self.in_parallel(self.labels.len(), &results, |worker, index, results| {
-            self.try_step(worker, self.labels[index], index as u64, results);
-        });
+        let times = |count: usize| count * self.repeat as usize;
         self.in_parallel(
-            self.random_kills as usize,
+            times(self.patterns.len()),
+            &results,
+            |worker, index, results| {
+                // Everybody lives: the patterns themselves must be right.
+                let pattern = self.patterns[index % self.patterns.len()];
+                let case = self.case(pattern, index as u64, Death::Never);
+                self.try_case(worker, &case, NO_DEATH, results);
+            },
+        );
+        println!("  {} patterns without a death", self.patterns.len());
+        self.in_parallel(
+            times(self.labels.len()),
+            &results,
+            |worker, index, results| {
+                let label = self.labels[index % self.labels.len()];
+                self.try_step(worker, label, index as u64, results);
+            },
+        );
+        self.in_parallel(
+            times(self.random_kills as usize),
             &results,
             |worker, index, results| {
                 let mut random = Random::new(self.seed, 7000 + index as u64);

@@ -110,6 +110,9 @@ pub fn run(script: Script, connect_to: Option<u16>) -> ! {
             descriptor
         }
     };
+    // Messages here are sent in several pieces: Nagle's algorithm would make each wait for a delayed acknowledgement.
+    let no_delay = calls::set_option(descriptor, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    must("TCP_NODELAY", no_delay);
     let actor = Actor::new(script, descriptor);
     match actor.script.part {
         Part::Victim => actor.play_victim(),

@@ -282,7 +282,8 @@ fn judge(case: &Case, killed: bool, notes: &Path, said: &[String]) -> Result<(),
     if received > begun {
         return wrong("more bytes than were ever sent");
     }
-    let producer_lost = case.pattern.survivor_leaves() && killed;
+    // What the killed had not sent again is lost; a leave behind which nobody can put the bytes in order resets.
+    let producer_lost = case.pattern.survivor_leaves() && (killed || kind == "Reset");
     if received < on_ring && !producer_lost {
         return wrong("bytes published in the ring are missing");
     }

@@ -31,6 +31,7 @@ stages=(
     "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
+    "many|many connections under the library: all work, and the busy ones' bytes go by ring|$target/release/many_connections --quick --library $target/release/libaxio.so"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
     "oracle|call families under the library, eagerly: the same answers as bare Linux, and the bytes by ring|$target/release/compat-tests --library $target/release/libaxio.so --mode eager --kind tcp4-server --watchdog 60 --only 'stream/|MSG_PEEK|MSG_WAITALL|SO_RCVTIMEO|signals|AXIO_|readv, writev|sendmsg/|recvmsg/|EFAULT|poll/|splice'"
     "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"

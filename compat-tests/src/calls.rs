@@ -9,7 +9,9 @@
 //! * [`message`]: sendmsg, recvmsg and their multiple forms.
 //! * [`files`]: sendfile, splice, pipes, memory files, descriptor flags.
 //! * [`options`]: socket options and ioctls.
-//! * [`readiness`]: poll and select.
+//! * [`readiness`]: poll.
+//! * [`selects`]: select and pselect.
+//! * [`epoll`]: epoll, and what sets are mixed with.
 //! * [`signals`]: handlers that count, timers, masks.
 //! * [`processes`]: naps, process ids, SIGKILL, thread cancellation.
 //! * [`handlers`]: signal handlers that use the connection.
@@ -25,6 +27,7 @@ pub mod answer;
 pub mod children;
 pub mod confinement;
 pub mod connection;
+pub mod epoll;
 pub mod files;
 pub mod handlers;
 pub mod message;
@@ -35,6 +38,7 @@ pub mod programs;
 pub mod raw;
 pub mod readiness;
 pub mod rights;
+pub mod selects;
 pub mod signals;
 pub mod stdio;
 pub mod transfer;

@@ -13,6 +13,9 @@ pub mod close;
 pub mod confined;
 pub mod connect;
 pub mod duplicates;
+pub mod epoll;
+pub mod epoll_edges;
+pub mod epoll_sets;
 pub mod faults;
 pub mod flags;
 pub mod forks;
@@ -83,6 +86,9 @@ const FAMILIES: &[&[Case]] = &[
     confined::CASES,
     handlers::CASES,
     raw_calls::CASES,
+    epoll::CASES,
+    epoll_edges::CASES,
+    epoll_sets::CASES,
 ];
 
 /// Every case.

@@ -8,9 +8,11 @@
 //! * [`questions`]: options, names, queues, flags.
 //! * [`waiting`]: naps and conditions that make an observation certain; they write nothing.
 //! * [`children`]: processes that a side forks, and whose turn it is.
+//! * [`sets`]: epoll sets.
 
 pub mod children;
 pub mod questions;
+pub mod sets;
 pub mod transfers;
 pub mod waiting;
 

@@ -29,21 +29,10 @@ pub const KNOWN_GAPS: &[KnownGap] = &[
     gap("a_writer_that_nobody_sees", Mode::Evidence, UNSEEN),
     gap("a_reader_that_nobody_sees", Mode::Eager, UNSEEN),
     gap("a_reader_that_nobody_sees", Mode::Evidence, UNSEEN),
-    gap(
-        "a_number_reused_by_a_pipe_while_a_thread_sleeps",
-        Mode::Eager,
-        ASLEEP,
-    ),
-    gap(
-        "a_number_reused_by_a_pipe_while_a_thread_sleeps",
-        Mode::Evidence,
-        ASLEEP,
-    ),
 ];
 
 const UNSEEN: &str = "Bytes that are written or read by instructions of the program's own, behind the library, are not \
 noticed yet while nothing else happens on the connection.";
-const ASLEEP: &str = "A thread that sleeps in recv while another one closes the number is woken with an end of stream.";
 const BEHIND_THE_END: &str = "A connection whose end has arrived, with bytes unread in the ring, is reset when its last \
 holder executes another program: nothing can be put before an end that the kernel has queued.";
 

@@ -52,7 +52,10 @@ pub struct Holder {
     pub numbers: AtomicU32,
     /// Threads of that process asleep on the line.
     pub asleep: AtomicU32,
-    spare: AtomicU32,
+    /// Of those, threads in a transfer call under one of the process's numbers.
+    pub asleep_in_transfer: AtomicU32,
+    /// Number of a duplicate that is kept for sleepers after the program closed its own, plus one; 0 = none.
+    pub kept: AtomicU32,
 }
 
 /// How far an endpoint has come.
@@ -248,6 +251,8 @@ impl Endpoint {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
             holder.asleep.store(0, Ordering::Relaxed);
+            holder.asleep_in_transfer.store(0, Ordering::Relaxed);
+            holder.kept.store(0, Ordering::Relaxed);
         }
         clear!(holders_used);
         if !had_channel {
@@ -294,6 +299,8 @@ impl Endpoint {
                 .is_ok();
             if taken {
                 holder.asleep.store(0, Ordering::Relaxed);
+                holder.asleep_in_transfer.store(0, Ordering::Relaxed);
+                holder.kept.store(0, Ordering::Relaxed);
                 holder.numbers.store(numbers, Ordering::Release);
                 return true;
             }

@@ -93,6 +93,10 @@ pub struct State {
     pub interrupted: bool,
     /// The present wait has slept.
     pub slept: bool,
+    /// The call has slept, in this wait or an earlier one.
+    pub has_slept: bool,
+    /// The number was closed meanwhile: the call goes on under another one (see `calls::sleepers`).
+    pub moved: bool,
     /// A low water mark no longer counts for this call.
     pub takes_less: bool,
     /// Times in a row that the call had to yield.
@@ -129,6 +133,8 @@ impl State {
             missed: false,
             interrupted: false,
             slept: false,
+            has_slept: false,
+            moved: false,
             takes_less: false,
             yields: 0,
         }

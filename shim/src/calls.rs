@@ -18,6 +18,7 @@ pub mod lifecycle;
 pub mod opt_in;
 pub mod options;
 pub mod readiness;
+pub mod sleepers;
 pub mod transfer;
 
 macro_rules! interpose {

@@ -67,6 +67,16 @@ pub fn keep_high(fresh: rustix::fd::OwnedFd) -> Option<i32> {
         .map(fastpath::memory::descriptor::Descriptor::into_number)
 }
 
+/// A private duplicate of a descriptor of the program's, out of the numbers that programs expect.
+///
+/// # Errors
+/// The reason why there is none.
+pub fn private_duplicate(
+    descriptor: i32,
+) -> Result<fastpath::memory::descriptor::Descriptor, Reason> {
+    private::duplicate_high(descriptor)
+}
+
 static CONFINED: AtomicU32 = AtomicU32::new(0);
 
 /// The process has installed a seccomp filter, or otherwise confined itself, since its start: no discovery any more,

@@ -2,7 +2,7 @@
 
 use crate::boundary::{forget_thread, me};
 use crate::calls::confinement::leave_for_good;
-use crate::calls::lifecycle;
+use crate::calls::{lifecycle, sleepers};
 use crate::readiness::sharing;
 use crate::{discovery, fd_table, process, status, upgrade};
 use core::ffi::c_int;
@@ -29,7 +29,13 @@ pub extern "C" fn fork_prepare() -> u32 {
         }
         sharing::before_fork();
         let place = family::reserve_child_place();
+        let own_place = family::process_place();
         for_each_stream(|stream| {
+            if own_place
+                .is_some_and(|own| sleepers::is_kept(stream.endpoint, own, stream.descriptor))
+            {
+                return;
+            }
             let held = place.is_some_and(|place| stream.endpoint.add_numbers(place, 1));
             if !held {
                 // More holders than an endpoint can count: plain kernel socket for everybody.
@@ -69,6 +75,9 @@ pub extern "C" fn fork_child(reserved: u32) {
         discovery::on_fork_child();
         crate::eviction::on_fork_child();
         let place = place_of(reserved);
+        if let Some(parent) = family::process_place() {
+            sleepers::on_fork_child(parent);
+        }
         family::become_child(place, 0);
         status::forget_page();
         if place.is_none() {

@@ -4,7 +4,7 @@
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
-use super::opt_in;
+use super::{opt_in, sleepers};
 use crate::boundary::me;
 use crate::readiness::changes;
 use crate::{fd_table, process, status, upgrade};
@@ -218,6 +218,7 @@ pub extern "C" fn before_close(descriptor: c_int) {
     process::unless_confined((), || {
         // A vfork child closes its copy of the number; ours stays what it is.
         if process::is_own() {
+            sleepers::keep(descriptor);
             forget(descriptor, true);
         }
     });
@@ -239,6 +240,7 @@ pub fn forget(descriptor: c_int, open: bool) {
     let last = endpoint.remove_number(place);
     changes::socket_number_gone(index, generation, descriptor, open, last);
     if !last {
+        sleepers::release_if_unused(endpoint);
         return;
     }
     let stream = Stream::new(endpoint, generation, descriptor, me());

@@ -8,6 +8,7 @@
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
+use super::sleepers;
 use crate::boundary::{Action, Call, Counted, Kind, State, Timespec, me};
 use crate::{fd_table, process, upgrade};
 use core::ffi::{c_int, c_long};
@@ -88,7 +89,10 @@ pub unsafe extern "C" fn begin_receive(
 pub unsafe extern "C" fn after_counted(call: *mut Call, result: c_long, error: c_int) -> c_int {
     // SAFETY: as promised.
     let call = unsafe { &mut *call };
-    process::guarded(call, |call| counted_returned(call, result, error)) as c_int
+    process::guarded(call, |call| {
+        let action = counted_returned(call, result, error);
+        after_step(call, action)
+    }) as c_int
 }
 
 /// Goes on after a sleep.
@@ -98,7 +102,19 @@ pub unsafe extern "C" fn after_counted(call: *mut Call, result: c_long, error: c
 pub unsafe extern "C" fn after_sleep(call: *mut Call, result: c_long, error: c_int) -> c_int {
     // SAFETY: as promised.
     let call = unsafe { &mut *call };
-    process::guarded(call, |call| woke(call, result, error)) as c_int
+    process::guarded(call, |call| {
+        sleepers::find_socket(call);
+        let action = woke(call, result, error);
+        after_step(call, action)
+    }) as c_int
+}
+
+/// A call that has slept may be the last one that holds its socket.
+fn after_step(call: &mut Call, action: Action) -> Action {
+    if action == Action::Done && call.state().has_slept {
+        sleepers::call_ended(call);
+    }
+    action
 }
 
 /// Before a call of the kernel's own kind that sends (sendfile, splice): 1 while the kernel carries; the thread is
@@ -169,6 +185,9 @@ pub unsafe extern "C" fn abandon(call: *mut core::ffi::c_void) {
     let call = unsafe { &mut *call.cast::<Call>() };
     if let Some(stream) = stream_of(call) {
         uncount(call, &stream, 0);
+        if call.state().has_slept {
+            sleepers::call_ended(call);
+        }
     }
 }
 
@@ -307,7 +326,10 @@ fn uncount(call: &mut Call, stream: &Stream, bytes: usize) {
         } else {
             bytes
         }),
-        Counted::Asleep(armed) => stream.finish_sleep(armed),
+        Counted::Asleep(armed) => {
+            stream.finish_sleep(armed);
+            sleepers::count(stream.endpoint, false);
+        }
     }
 }
 
@@ -344,7 +366,7 @@ fn drive_send(call: &mut Call, stream: &Stream) -> Action {
             }
             Sent::Kernel => {
                 state.counted = Counted::KernelSend;
-                if state.done == 0 {
+                if state.done == 0 && !state.moved {
                     return Action::Counted;
                 }
                 return rest(call, Action::RestSend);
@@ -404,7 +426,7 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
             }
             Received::Kernel => {
                 state.counted = Counted::KernelReceive;
-                if state.done == 0 {
+                if state.done == 0 && !state.moved {
                     return Action::Counted;
                 }
                 return rest(call, Action::RestReceive);
@@ -413,7 +435,7 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
                 if is_nonblocking(call) {
                     let state = call.state();
                     state.counted = Counted::KernelReceive;
-                    if state.done == 0 {
+                    if state.done == 0 && !state.moved {
                         return Action::Counted;
                     }
                     return rest(call, Action::RestReceive);
@@ -423,7 +445,7 @@ fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
                 let state = call.state();
                 if readable {
                     state.counted = Counted::KernelReceive;
-                    return if state.done == 0 {
+                    return if state.done == 0 && !state.moved {
                         Action::Counted
                     } else {
                         rest(call, Action::RestReceive)
@@ -694,14 +716,23 @@ fn wait_to_send(call: &mut Call, stream: &Stream) -> Option<Action> {
     go_to_sleep(call, sleep, 1)
 }
 
+fn falls_asleep(call: &mut Call, armed: Armed) {
+    let state = call.state();
+    state.counted = Counted::Asleep(armed);
+    state.slept = true;
+    state.has_slept = true;
+    if let Some(endpoint) = fastpath::family::endpoint(state.endpoint) {
+        sleepers::count(endpoint, true);
+    }
+}
+
 fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
     match sleep {
         Sleep::Retry => None,
         Sleep::Crowded => Some(Action::Yield),
         Sleep::Reentered => Some(reentered(call)),
         Sleep::Line(armed) => {
-            call.state().counted = Counted::Asleep(armed);
-            call.state().slept = true;
+            falls_asleep(call, armed);
             let deadline = deadline(call);
             if deadline == 0 && call.state().done == 0 {
                 return Some(Action::Peek);
@@ -716,8 +747,7 @@ fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
             writable,
         } => {
             const POLLOUT: c_int = 4;
-            call.state().counted = Counted::Asleep(armed);
-            call.state().slept = true;
+            falls_asleep(call, armed);
             Some(poll_for(
                 call,
                 events | if writable { POLLOUT } else { 0 },
@@ -880,7 +910,7 @@ fn counted_returned(call: &mut Call, result: c_long, error: c_int) -> Action {
             }
         }
     }
-    if call.state().done == 0 {
+    if call.state().done == 0 && !call.state().moved {
         call.result = result;
         call.error = error;
         return Action::Done;
@@ -899,6 +929,11 @@ fn counted_returned(call: &mut Call, result: c_long, error: c_int) -> Action {
             );
         }
         let done = call.state().done;
+        if done == 0 {
+            call.result = result;
+            call.error = error;
+            return Action::Done;
+        }
         if result < 0
             && error != EAGAIN
             && error != EINTR

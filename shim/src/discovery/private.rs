@@ -39,21 +39,33 @@ fn identity(number: RawFd) -> Option<(u64, u64)> {
     Some((device, status.stx_ino))
 }
 
-/// Moves a fresh descriptor out of the numbers that programs expect.
-pub(super) fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
-    const F_DUPFD_CLOEXEC: i32 = 1030;
+/// The first number of the private range.
+fn private_start() -> Result<u64, Reason> {
     let limit = resource_limit(RLIMIT_NOFILE)
         .map_err(failure::of_errno)?
         .min(HIGHEST_LIMIT);
-    let start = limit.saturating_sub(PRIVATE_RANGE).max(limit / 2);
-    if low.number() as u64 >= start {
+    Ok(limit.saturating_sub(PRIVATE_RANGE).max(limit / 2))
+}
+
+/// A duplicate at a private number.
+pub(super) fn duplicate_high(number: RawFd) -> Result<Descriptor, Reason> {
+    const F_DUPFD_CLOEXEC: i32 = 1030;
+    match file_control(number, F_DUPFD_CLOEXEC, private_start()? as usize) {
+        Ok(high) => Ok(Descriptor::from_number(high as RawFd)),
+        Err(errno) => Err(failure::of_errno(errno)),
+    }
+}
+
+/// Moves a fresh descriptor out of the numbers that programs expect.
+pub(super) fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
+    if low.number() as u64 >= private_start()? {
         return Ok(low);
     }
-    match file_control(low.number(), F_DUPFD_CLOEXEC, start as usize) {
-        Ok(high) => Ok(Descriptor::from_number(high as RawFd)),
+    match duplicate_high(low.number()) {
+        Ok(high) => Ok(high),
         // Full up there: where the kernel put it, unless that is a standard stream.
         Err(_) if low.number() > 2 => Ok(low),
-        Err(errno) => Err(failure::of_errno(errno)),
+        Err(reason) => Err(reason),
     }
 }
 

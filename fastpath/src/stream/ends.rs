@@ -130,7 +130,8 @@ impl Stream {
 
     /// LEAVE: close or exit of the last managed holder, or exec with a surviving descriptor. Afterwards the endpoint is
     /// a plain kernel socket for ever; what of the ring was not read here, the far side sends again through the kernel.
-    pub fn leave(&self) {
+    /// `descriptor_closes`: the kernel's end follows at once, nobody goes on with the socket.
+    pub fn leave(&self, descriptor_closes: bool) {
         if self.lock_receiving().is_err() {
             return;
         }
@@ -192,10 +193,16 @@ impl Stream {
         super::line::restore_receiving_options(endpoint, self.descriptor);
         self.unlock_receiving();
         if self.lock_sending().is_ok() {
+            // A far side that has shut its writing may have shut its reading, too: Linux resets a connection on which a
+            // byte arrives then. The end that close makes at once tells it all it needs, as a death does.
+            let told_by_end = descriptor_closes
+                && (far.fin().load(Ordering::Acquire) != 0
+                    || endpoint.keof.load(Ordering::Acquire) != 0);
             if self.is_bound()
                 && endpoint.over.get() == 0
                 && endpoint.tx_ep.get() & 1 == 1
                 && endpoint.write_shut.get() == 0
+                && !told_by_end
             {
                 if !self.retreat(RetreatCause::Local) {
                     let _ = self.rewind_locked();

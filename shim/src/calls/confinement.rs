@@ -17,7 +17,7 @@ const BY_FILTER: c_int = 2;
 pub fn leave_for_good(stream: &Stream, reason: Reason) {
     upgrade::drop_negotiation(stream);
     stream.endpoint.wished.store(0, Ordering::Release);
-    stream.leave();
+    stream.leave(false);
     crate::calls::lifecycle::give_channel_back(stream.endpoint);
     stream
         .endpoint

@@ -249,7 +249,7 @@ pub fn forget(descriptor: c_int, open: bool) {
         return;
     }
     if open {
-        stream.leave();
+        stream.leave(true);
     }
     if !stream.retire() {
         return;

@@ -368,10 +368,12 @@ fn a_connection_is_moved_over_a_registered_one(stage: &mut Stage) {
         let _ = far.recv(1, 0);
         far.close();
         far.fd = all[1];
+        far.start_counting();
         let _ = far.send(b"data", 0);
     });
     stage.near(|near| {
         near.fd = all[1];
+        near.start_counting();
         near.arrived(4);
         set.reports(near);
         set.control(near, Change::Add, all[0], IN, 3);

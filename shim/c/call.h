@@ -92,6 +92,7 @@ struct axio_handlers {
     int (*after_poll)(void *poll, int result, int error);
     int (*again_poll)(void *poll);
     void (*abandon_poll)(void *poll);
+    void (*refresh_sets)(void);
 };
 
 extern AXIO_HIDDEN const struct axio_handlers *axio_handlers; /* null until the Rust side is ready */

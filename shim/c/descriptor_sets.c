@@ -125,8 +125,10 @@ static int poll_managed(struct pollfd *entries, unsigned count, const struct tim
 
 AXIO_HIDDEN int axio_poll(struct pollfd *entries, nfds_t count, int timeout)
 {
-    if (!has_managed(entries, count))
+    if (!has_managed(entries, count)) {
+        axio_look_through();
         return REAL(poll)(entries, count, timeout);
+    }
     struct timespec time = {timeout / 1000, timeout % 1000 * 1000000L};
     int result = poll_managed(entries, (unsigned)count, timeout < 0 ? 0 : &time, 0);
     return result == NOT_OURS ? REAL(poll)(entries, count, timeout) : result;
@@ -135,15 +137,17 @@ AXIO_HIDDEN int axio_poll(struct pollfd *entries, nfds_t count, int timeout)
 extern int __poll_chk(struct pollfd *, nfds_t, int, size_t);
 AXIO_HIDDEN int axio_poll_chk(struct pollfd *entries, nfds_t count, int timeout, size_t bytes)
 {
-    if (bytes / sizeof *entries < count || !has_managed(entries, count))
+    if (bytes / sizeof *entries < count)
         return REAL(__poll_chk)(entries, count, timeout, bytes);
     return axio_poll(entries, count, timeout);
 }
 
 AXIO_HIDDEN int axio_ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-    if (!has_managed(entries, count) || (timeout && (!is_plausible(timeout) || !is_time(timeout))))
+    if (!has_managed(entries, count) || (timeout && (!is_plausible(timeout) || !is_time(timeout)))) {
+        axio_look_through();
         return REAL(ppoll)(entries, count, timeout, mask);
+    }
     int result = poll_managed(entries, (unsigned)count, timeout, mask);
     return result == NOT_OURS ? REAL(ppoll)(entries, count, timeout, mask) : result;
 }
@@ -152,7 +156,7 @@ extern int __ppoll_chk(struct pollfd *, nfds_t, const struct timespec *, const s
 AXIO_HIDDEN int axio_ppoll_chk(struct pollfd *entries, nfds_t count, const struct timespec *timeout,
                                const sigset_t *mask, size_t bytes)
 {
-    if (bytes / sizeof *entries < count || !has_managed(entries, count))
+    if (bytes / sizeof *entries < count)
         return REAL(__ppoll_chk)(entries, count, timeout, mask, bytes);
     return axio_ppoll(entries, count, timeout, mask);
 }
@@ -288,8 +292,10 @@ static unsigned managed_count(int limit, const fd_set *reads, const fd_set *writ
 AXIO_HIDDEN int axio_select(int limit, fd_set *reads, fd_set *writes, fd_set *urgent, struct timeval *timeout)
 {
     unsigned count = managed_count(limit, reads, writes, urgent);
-    if (!count || (timeout && (!is_plausible(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0)))
+    if (!count || (timeout && (!is_plausible(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
+        axio_look_through();
         return REAL(select)(limit, reads, writes, urgent, timeout);
+    }
     if (!timeout) {
         int result = select_managed(count, limit, reads, writes, urgent, 0, 0);
         return result == NOT_OURS ? REAL(select)(limit, reads, writes, urgent, 0) : result;
@@ -320,8 +326,10 @@ AXIO_HIDDEN int axio_pselect(int limit, fd_set *reads, fd_set *writes, fd_set *u
                              const sigset_t *mask)
 {
     unsigned count = managed_count(limit, reads, writes, urgent);
-    if (!count || (timeout && (!is_plausible(timeout) || !is_time(timeout))))
+    if (!count || (timeout && (!is_plausible(timeout) || !is_time(timeout)))) {
+        axio_look_through();
         return REAL(pselect)(limit, reads, writes, urgent, timeout, mask);
+    }
     int result = select_managed(count, limit, reads, writes, urgent, timeout, mask);
     return result == NOT_OURS ? REAL(pselect)(limit, reads, writes, urgent, timeout, mask) : result;
 }

@@ -5,6 +5,7 @@
 extern int epoll_pwait2(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
 
 uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
+uint32_t axio_exposed_sets;
 
 /* An ordinary descriptor entered or left a set. It may become a managed socket by a later connect(). */
 static void note_watched(int set, int operation, int descriptor)
@@ -140,6 +141,7 @@ AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum
         if (drive(&wait, 0))
             return finish(&wait);
     }
+    axio_look_through();
     return REAL(epoll_wait)(set, events, maximum, timeout);
 }
 
@@ -153,6 +155,7 @@ AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximu
         if (drive(&wait, mask))
             return finish(&wait);
     }
+    axio_look_through();
     return REAL(epoll_pwait)(set, events, maximum, timeout, mask);
 }
 
@@ -168,5 +171,6 @@ AXIO_HIDDEN int axio_epoll_pwait2(int set, struct epoll_event *events, int maxim
         if (drive(&wait, mask))
             return finish(&wait);
     }
+    axio_look_through();
     return REAL(epoll_pwait2)(set, events, maximum, timeout, mask);
 }

@@ -25,4 +25,14 @@ struct axio_wait {
     unsigned long rust[8];
 };
 
+/* Sets with managed members that other waiters see through the kernel: members of other sets, polled ones. */
+extern AXIO_HIDDEN uint32_t axio_exposed_sets;
+
+/* Before a look of the kernel's own at descriptors of which one may be such a set, or have one in it. */
+static inline void axio_look_through(void)
+{
+    if (__builtin_expect(__atomic_load_n(&axio_exposed_sets, __ATOMIC_RELAXED) != 0, 0))
+        axio_handlers->refresh_sets();
+}
+
 #endif

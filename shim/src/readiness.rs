@@ -16,15 +16,18 @@
 //! * [`arming`]: epochs, kicks, the second look.
 //! * [`wait`]: one epoll_wait from beginning to end.
 //! * [`changes`]: what other calls tell the sets.
-//! * [`sharing`]: sets that others see: nested, polled, forked.
+//! * [`exposed`]: sets that other waiters see through the kernel: nested, polled.
+//! * [`sharing`]: sets of two processes.
 //! * [`descriptor_sets`]: poll and select.
 //! * [`kernel_set`]: the system calls behind it.
+//! * [`trampolines`]: words shared with the trampolines.
 
 pub mod arming;
 pub mod changes;
 pub mod control;
 pub mod decide;
 pub mod descriptor_sets;
+pub mod exposed;
 pub mod harvest;
 pub mod instance;
 pub mod kernel_set;
@@ -33,5 +36,6 @@ pub mod members;
 pub mod registration;
 pub mod sharing;
 pub mod tables;
+pub mod trampolines;
 pub mod wait;
 pub mod watchers;

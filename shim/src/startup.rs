@@ -75,6 +75,7 @@ struct Handlers {
     after_poll: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
     again_poll: unsafe extern "C" fn(*mut c_void) -> c_int,
     abandon_poll: unsafe extern "C" fn(*mut c_void),
+    refresh_sets: extern "C" fn(),
 }
 
 static HANDLERS: Handlers = Handlers {
@@ -118,6 +119,7 @@ static HANDLERS: Handlers = Handlers {
     after_poll: readiness::after_poll,
     again_poll: readiness::again_poll,
     abandon_poll: readiness::abandon_poll,
+    refresh_sets: readiness::refresh_sets,
 };
 
 unsafe extern "C" {

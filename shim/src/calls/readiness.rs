@@ -7,6 +7,7 @@
 use crate::process;
 use crate::readiness::control;
 use crate::readiness::descriptor_sets::{self, Poll};
+use crate::readiness::exposed;
 use crate::readiness::kernel_set::{DELETE, EINTR, Event};
 use crate::readiness::wait::{self, Action, Wait};
 use core::ffi::{c_int, c_void};
@@ -80,6 +81,11 @@ pub unsafe extern "C" fn abandon_wait(wait: *mut c_void) {
     // SAFETY: as promised.
     let wait = unsafe { &mut *wait.cast::<Wait>() };
     process::guarded_hook((), || wait::abandon(wait));
+}
+
+/// Before the kernel's own look at descriptors, while some sets are seen by others through the kernel.
+pub extern "C" fn refresh_sets() {
+    process::unless_confined((), || exposed::refresh_all(None));
 }
 
 /// Starts a poll.

@@ -5,7 +5,7 @@ use super::instance::{self, Held};
 use super::kernel_set;
 use super::links::Kind;
 use super::registration::{Registration, flag};
-use super::{arming, harvest, sharing, tables, watchers};
+use super::{arming, exposed, harvest, tables, trampolines, watchers};
 use crate::boundary::me;
 use crate::{fd_table, upgrade};
 use core::ffi::c_int;
@@ -47,7 +47,7 @@ pub fn wake(held: &Held) {
     if held.instance.sleepers.get() > 0 {
         arming::kick(held);
     }
-    sharing::light_if_listed(held);
+    exposed::light_if_listed(held);
 }
 
 fn for_each_watcher(
@@ -246,31 +246,5 @@ fn adopt(number: c_int, set: c_int) {
     drop(held);
     if !known {
         upgrade::give_up(&stream, Reason::TooManySockets);
-    }
-}
-
-mod trampolines {
-    //! What the trampolines remember of ordinary descriptors in sets.
-    #![expect(unsafe_code, reason = "reads an array of the trampolines")]
-
-    use core::ffi::c_int;
-    use core::sync::atomic::{AtomicU32, Ordering};
-
-    /// More than one set.
-    pub const MANY: u32 = u32::MAX;
-    const LIMIT: usize = 1 << 16;
-
-    unsafe extern "C" {
-        #[link_name = "axio_watched_by"]
-        static WATCHED_BY: [AtomicU32; LIMIT];
-    }
-
-    /// The set that a number was added to, plus one; 0 none.
-    pub fn watched_by(number: c_int) -> u32 {
-        // SAFETY: an array of the trampolines' object, for the life of the process.
-        let words = unsafe { &WATCHED_BY };
-        words
-            .get(number as u32 as usize)
-            .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 }

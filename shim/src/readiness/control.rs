@@ -4,7 +4,7 @@
 use super::instance::{self, Held};
 use super::kernel_set::{self, ADD, DELETE, ENOENT, EXCLUSIVE, MODIFY};
 use super::registration::{Registration, flag};
-use super::{arming, changes, decide, sharing, watchers};
+use super::{arming, changes, decide, exposed, sharing, watchers};
 use crate::{fd_table, upgrade};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
@@ -31,6 +31,7 @@ pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u
         None => return first_of(set, operation, &stream, wish?),
     };
     held.instance.control_count.fetch_add(1, Ordering::Relaxed);
+    sharing::catch_up(&held);
     let found = held.find(endpoint, stream.generation, number);
     match (operation, wish) {
         (ADD, Some((events, data))) => match found {
@@ -54,7 +55,7 @@ fn ordinary(set: c_int, operation: c_int, number: c_int) -> Answer {
     if operation == ADD
         && let Some((index, generation, _)) = instance::of_number(number)
     {
-        sharing::expose(index, generation);
+        exposed::expose(index, generation);
     }
     None
 }
@@ -113,7 +114,10 @@ fn add(held: Held, stream: &Stream, events: u32, data: u64) -> Answer {
         events
     };
     let set = held.instance.number.get() as c_int;
-    if let Err(errno) = kernel_set::control(set, ADD, stream.descriptor, kernel_events, data) {
+    let added = sharing::change_kernel(&held, || {
+        kernel_set::control(set, ADD, stream.descriptor, kernel_events, data)
+    });
+    if let Err(errno) = added {
         return Some(Err(errno));
     }
     record(held, stream, events, data, kernel_events);
@@ -123,7 +127,10 @@ fn add(held: Held, stream: &Stream, events: u32, data: u64) -> Answer {
 /// MOD of what the books do not know: it was added before the socket was managed.
 fn take_over(held: Held, stream: &Stream, events: u32, data: u64) -> Answer {
     let set = held.instance.number.get() as c_int;
-    if let Err(errno) = kernel_set::control(set, MODIFY, stream.descriptor, events, data) {
+    let modified = sharing::change_kernel(&held, || {
+        kernel_set::control(set, MODIFY, stream.descriptor, events, data)
+    });
+    if let Err(errno) = modified {
         return Some(Err(errno));
     }
     record(held, stream, events, data, events);
@@ -169,7 +176,10 @@ fn modify(held: &Held, index: u32, stream: &Stream, events: u32, data: u64) -> A
         return Some(Ok(()));
     }
     let set = held.instance.number.get() as c_int;
-    if let Err(errno) = kernel_set::control(set, MODIFY, stream.descriptor, events, data) {
+    let modified = sharing::change_kernel(held, || {
+        kernel_set::control(set, MODIFY, stream.descriptor, events, data)
+    });
+    if let Err(errno) = modified {
         return Some(Err(errno));
     }
     registration.events.set(events);
@@ -219,11 +229,14 @@ fn remove(held: &Held, index: u32) -> Answer {
     }
     let keeps = registration.has(flag::ACCELERATED)
         && !registration.has(flag::BEACON)
-        && !sharing::is_foreign(held.instance);
+        && !sharing::is_foreign(held.instance)
+        // A child would still find it there.
+        && held.instance.forked.get() == 0;
     if !keeps {
         let set = held.instance.number.get() as c_int;
         let number = registration.number.get() as c_int;
-        let result = kernel_set::control(set, DELETE, number, 0, 0);
+        let result =
+            sharing::change_kernel(held, || kernel_set::control(set, DELETE, number, 0, 0));
         if result.is_ok() {
             held.drop_record(index, registration);
         }

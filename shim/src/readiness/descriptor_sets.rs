@@ -14,8 +14,9 @@
 )]
 
 use super::kernel_set::{EINTR, ERR, HUP, IN, OUT, PRI, RDHUP, RDNORM};
+use super::trampolines::EXPOSED_SETS;
 use super::wait::Action;
-use super::{changes, decide, instance, sharing};
+use super::{changes, decide, exposed, instance};
 use crate::boundary::{Timespec, me};
 use crate::{fd_table, process};
 use core::ffi::{c_int, c_long};
@@ -184,11 +185,14 @@ pub fn begin(poll: &mut Poll) -> Action {
         if found.is_none() {
             has_ordinary |= descriptor >= 0;
             if let Some((index, generation, _)) = instance::of_number(descriptor) {
-                sharing::expose(index, generation);
+                exposed::expose(index, generation);
             }
         } else if historian == 0 {
             historian = member.endpoint;
         }
+    }
+    if has_ordinary && EXPOSED_SETS.load(Ordering::Relaxed) != 0 {
+        exposed::refresh_all(None);
     }
     if !process::is_on() && (0..poll.count as usize).all(|place| poll.answered(place).is_none()) {
         // Confined or switched off: no call that the program does not make (POSIX.md row 36).

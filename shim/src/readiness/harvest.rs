@@ -172,7 +172,8 @@ pub fn report(held: &Held, target: Target, place: usize, deferred: &mut Deferred
     filled
 }
 
-/// Drops from the ready list what has nothing to report. For sets that other waiters see through the kernel.
+/// Drops from the ready list what has nothing to report, and takes the bells that were rung for it: they would keep the
+/// set readable. For sets that other waiters see through the kernel.
 pub fn prune(held: &Held, deferred: &mut Deferred) {
     let instance = held.instance;
     for _ in 0..instance.ready.count() {
@@ -187,6 +188,10 @@ pub fn prune(held: &Held, deferred: &mut Deferred) {
             // Edges are consumed by reporting only: this one is still to be told.
             registration.mark(flag::OTHER_EDGE | urgent);
             instance.ready.push(Kind::Ready, index);
+        } else if let Some(stream) = registration.stream(held.me)
+            && stream.drain_line() > 0
+        {
+            deferred.add(registration.endpoint.get());
         }
     }
     instance

@@ -8,7 +8,7 @@
 )]
 
 use super::links::{BUCKETS, Chains, List};
-use super::tables;
+use super::{exposed, tables, trampolines};
 use crate::boundary::me;
 use crate::fd_table;
 use core::cell::UnsafeCell;
@@ -73,6 +73,8 @@ pub struct Instance {
     pub shared: Plain32,
     /// Its word in the shared mapping.
     pub family_word: Plain32,
+    /// What that word counted when the books were last compared with the kernel's set.
+    pub known_changes: Plain32,
     /// Accelerated members without the waiter.
     pub without_waiter: Plain32,
     /// Ready registrations that another thread listed, as a spinner sees it without the lock.
@@ -277,6 +279,7 @@ pub fn create(number: c_int) -> Option<Held> {
             &instance.inherited,
             &instance.forked,
             &instance.shared,
+            &instance.known_changes,
             &instance.without_waiter,
             &instance.kernel_turn,
             &instance.beacon,
@@ -303,6 +306,10 @@ pub fn create(number: c_int) -> Option<Held> {
         );
         instance.in_use.store(1, Ordering::Release);
         fd_table::note(number);
+        if trampolines::watched_by(number) != 0 {
+            // It was put into another set before it had a managed member.
+            exposed::mark(&held);
+        }
         return Some(held);
     }
     None
@@ -312,6 +319,7 @@ impl Held {
     /// Ends the instance: its registrations are gone already.
     pub fn retire(&self) {
         let instance = self.instance;
+        exposed::unmark(self);
         instance.generation.store(
             instance.generation.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Release,

@@ -13,7 +13,7 @@ use super::instance::Held;
 use super::kernel_set::{self, EDGE, EXCLUSIVE, HUP, IN, MODIFY, OUT, PRI, RDHUP, WAKEUP};
 use super::links::{By, Kind};
 use super::registration::{Registration, flag};
-use super::{arming, decide, tables, watchers};
+use super::{arming, decide, sharing, tables, watchers};
 use core::ffi::c_int;
 use fastpath::channel::Channel;
 use fastpath::endpoint::binding;
@@ -70,6 +70,7 @@ impl Held {
         registration.generation.set(stream.generation);
         registration.events.set(events);
         registration.kernel_events.set(kernel_events);
+        registration.fork_events.set(0);
         registration.flags.set(flag::FRESH);
         registration.reported_serial.set(0);
         registration.compared_count.set(0);
@@ -136,16 +137,17 @@ impl Held {
         let bound = stream.endpoint.binding.load(Ordering::Acquire);
         let by_ring = carriers.receives_by_ring || carriers.sends_by_ring;
         let instance = self.instance;
-        let foreign = instance.shared.get() != 0 || instance.inherited.get() != 0;
-        if foreign {
+        if sharing::must_share(instance) {
+            // The next wait, or epoll_ctl, does so.
+            return;
+        }
+        if sharing::is_foreign(instance) {
             // Both processes look for themselves until the kernel carries everything.
             self.detach(index, registration);
             if by_ring {
                 instance.impatient.push(Kind::Impatient, index);
             }
-            if instance.shared.get() != 0 {
-                self.tell_kernel(index, registration, false, false);
-            }
+            self.tell_kernel(index, registration, false, false);
             return;
         }
         let was = registration.has(flag::ACCELERATED);
@@ -200,9 +202,14 @@ impl Held {
 
     /// Changes the kernel's registration. A registration the kernel does not know (closed behind us) leaves the books.
     pub fn change_kernel(&self, index: u32, registration: &'static Registration, events: u32) {
-        if registration.has(flag::ZOMBIE) {
-            return;
+        if !registration.has(flag::ZOMBIE) {
+            sharing::tell_kernel(self, || {
+                self.change_kernel_now(index, registration, events);
+            });
         }
+    }
+
+    fn change_kernel_now(&self, index: u32, registration: &'static Registration, events: u32) {
         let set = self.instance.number.get() as c_int;
         let number = registration.number.get() as c_int;
         let data = registration.data.get();
@@ -401,9 +408,12 @@ impl Held {
         if registration.has(flag::GHOST) {
             return self.forget_ghost(index, registration);
         }
-        if registration.has(flag::ACCELERATED) {
+        let was_accelerated = registration.has(flag::ACCELERATED);
+        if was_accelerated {
             self.detach(index, registration);
             self.instance.ready.remove(Kind::Ready, index);
+        }
+        if !registration.has(flag::SPENT) || was_accelerated {
             self.tell_kernel(index, registration, false, false);
         }
     }

@@ -49,6 +49,8 @@ pub mod flag {
     pub const ARMED_WRITERS: u32 = 1 << 16;
     /// Its endpoint was given up because two processes use the set.
     pub const GIVEN_UP: u32 = 1 << 17;
+    /// The kernel has it; while the books are compared with the kernel's set.
+    pub const IN_KERNEL: u32 = 1 << 18;
 }
 
 /// One registration.
@@ -66,6 +68,8 @@ pub struct Registration {
     pub generation: Plain32,
     /// Events the program asks for.
     pub events: Plain32,
+    /// Events the program asked for when a child was forked.
+    pub fork_events: Plain32,
     /// Events the kernel was asked for last.
     pub kernel_events: Plain32,
     /// See [`flag`].

@@ -34,10 +34,21 @@ struct Tables {
     instances: [Instance; INSTANCES],
 }
 
+/// What the processes of a family share of one instance.
+#[repr(C)]
+pub struct FamilyWord {
+    /// Held around what they change in the kernel's set.
+    pub lock: LockWord,
+    /// Counts those changes; 0 while one process uses the set.
+    pub changes: AtomicU32,
+    /// 1 once the owner has given the kernel the program's own events back.
+    pub given_back: AtomicU32,
+}
+
 #[repr(C)]
 struct FamilyWords {
     next: AtomicU32,
-    words: [AtomicU32; FAMILY_WORDS],
+    words: [FamilyWord; FAMILY_WORDS],
 }
 
 static TABLES: AtomicPtr<Tables> = AtomicPtr::new(core::ptr::null_mut());
@@ -189,15 +200,17 @@ pub fn take_family_word() -> u32 {
     };
     let index = family.next.fetch_add(1, Ordering::Relaxed) % FAMILY_WORDS as u32;
     if let Some(word) = family.words.get(index as usize) {
-        word.store(0, Ordering::Relaxed);
+        word.lock.reset();
+        word.changes.store(0, Ordering::Relaxed);
+        word.given_back.store(0, Ordering::Relaxed);
     }
     index
 }
 
-/// The shared word of an instance: 1 once a second process uses it.
+/// The shared word of an instance.
 #[inline]
 #[must_use]
-pub fn family_word(index: u32) -> Option<&'static AtomicU32> {
+pub fn family_word(index: u32) -> Option<&'static FamilyWord> {
     // SAFETY: as above.
     let family = unsafe { FAMILY.load(Ordering::Acquire).as_ref() }?;
     family.words.get(index as usize)

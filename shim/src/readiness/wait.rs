@@ -14,7 +14,8 @@ use super::arming::Own;
 use super::harvest::{self, Deferred, Target};
 use super::instance::{self, Held, Instance};
 use super::kernel_set::{self, EINTR, Event};
-use super::{arming, sharing};
+use super::trampolines::EXPOSED_SETS;
+use super::{arming, exposed, sharing};
 use crate::boundary::Timespec;
 use crate::process;
 use core::ffi::c_int;
@@ -145,6 +146,9 @@ pub fn begin(wait: &mut Wait) -> Action {
     if sharing::must_share(known) {
         sharing::share(index, generation);
     }
+    if EXPOSED_SETS.load(Ordering::Relaxed) != 0 {
+        exposed::refresh_all(Some(index));
+    }
     wait.state.write(State {
         instance: index,
         generation,
@@ -173,6 +177,7 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
             // Closed by another thread, or a signal handler above its own call: the kernel's answer as it is.
             return Action::Real;
         };
+        sharing::catch_up(&held);
         if held.instance.is_plain() {
             return sleep_in_kernel(wait, &held, None);
         }
@@ -274,7 +279,7 @@ fn look_at_kernel(
 fn settle(held: &Held, deferred: &mut Deferred) {
     let instance = held.instance;
     if instance.exposed.get() != 0 {
-        sharing::refresh(held, deferred);
+        exposed::refresh(held, deferred);
     }
     if instance.sleepers.get() == 0 {
         if instance.exposed.get() == 0 {
@@ -399,7 +404,7 @@ fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
         woken(&held);
         return None;
     }
-    sharing::dim(&held);
+    exposed::dim(&held);
     let mut limit_ms = match own {
         Own::Quiet(limit_ms) => limit_ms,
         Own::Something => Some(DISTRUST_MS),
@@ -508,6 +513,7 @@ pub fn after(wait: &mut Wait, result: c_int, error: c_int) -> Action {
 fn after_locked(wait: &mut Wait, held: Held, events: usize, error: c_int) -> Action {
     let state = *wait.state();
     let instance = held.instance;
+    sharing::catch_up(&held);
     let mut deferred = Deferred::new();
     instance.serial.set(instance.serial.get().wrapping_add(1));
     let target = wait.target();

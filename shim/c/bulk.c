@@ -69,6 +69,14 @@ AXIO_HIDDEN int axio_recvmmsg(int descriptor, struct mmsghdr *messages, unsigned
     return (int)done;
 }
 
+static size_t message_bytes(const struct msghdr *message)
+{
+    size_t bytes = 0;
+    for (size_t index = 0; index < message->msg_iovlen; index++)
+        bytes += message->msg_iov[index].iov_len;
+    return bytes;
+}
+
 AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned count, int flags)
 {
     if (!axio_is_managed(descriptor) || (uintptr_t)messages < 4096) {
@@ -85,7 +93,12 @@ AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned
         ssize_t result = axio_sendmsg(descriptor, &messages[done].msg_hdr, flags);
         if (result < 0)
             return done ? (int)done : -1;
+        size_t whole = message_bytes(&messages[done].msg_hdr);
         messages[done++].msg_len = (unsigned)result;
+        /* As the kernel does it (net/socket.c __sys_sendmmsg): behind a message that was sent in part the stream goes on
+         * with its rest, not with the next message. */
+        if ((size_t)result < whole)
+            break;
     }
     return (int)done;
 }

@@ -1,5 +1,8 @@
 //! Compiles the trampolines: the C frames in which a cancellable sleep happens (POSIX.md R8).
 
+#[path = "src/startup/fingerprint.rs"]
+mod fingerprint;
+
 fn main() {
     let mut sources = Vec::new();
     if let Ok(folder) = std::fs::read_dir("c") {
@@ -13,8 +16,15 @@ fn main() {
     }
     sources.sort();
     println!("cargo:rerun-if-changed=c");
+    let header = |name: &str| std::fs::read(format!("c/{name}")).unwrap_or_default();
+    let headers = ["call.h", "descriptor_sets.h", "readiness.h"].map(header);
+    let fingerprint = fingerprint::of(&[&headers[0], &headers[1], &headers[2]]);
     cc::Build::new()
         .files(&sources)
+        .define(
+            "AXIO_HEADERS_FINGERPRINT",
+            format!("{fingerprint}ull").as_str(),
+        )
         .flag("-std=gnu11")
         .flag("-fexceptions")
         .flag("-fvisibility=hidden")

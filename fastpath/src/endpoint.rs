@@ -203,6 +203,8 @@ pub struct Endpoint {
     pub pair_known: Plain32,
     /// Next chance for discovery, in turns; and in bytes for one-way streams.
     pub next_turn: Plain32,
+    /// Boxes opened for this connection.
+    pub boxes: Plain32,
     /// See `next_turn`, 0 = 256 KiB not reached yet.
     pub next_bytes: Plain64,
     /// Place of the process that negotiates, plus one.
@@ -244,7 +246,7 @@ impl Endpoint {
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
         // What any life may change.
-        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn next_bytes negotiator pair_known channel window_ms
+        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes next_bytes negotiator pair_known channel window_ms
             window_turns);
         clear!(keof error asleep itx irx wished reason negotiation watching_instance out_blocked);
         for holder in self.used_holders() {

@@ -50,7 +50,7 @@ struct axio_call {
     unsigned long rust[64];
 };
 
-/* The Rust side, put in place at start-up. */
+/* The Rust side, put in place at start-up, if both sides were compiled with the same text of this header. */
 struct axio_handlers {
     int (*begin_send)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);
     int (*begin_receive)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);

@@ -4,6 +4,9 @@
 #include <sched.h>
 
 AXIO_HIDDEN const struct axio_handlers *axio_handlers;
+/* What the Rust side compares with its own at start (src/startup.rs). */
+AXIO_HIDDEN const uint64_t axio_headers_fingerprint = AXIO_HEADERS_FINGERPRINT;
+AXIO_HIDDEN const uint64_t axio_handlers_bytes = sizeof(struct axio_handlers);
 AXIO_HIDDEN uint64_t *axio_descriptors;
 AXIO_HIDDEN int axio_cancel_seen;
 

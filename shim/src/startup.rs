@@ -3,7 +3,8 @@
 //! 1. secure execution?   under AT_SECURE nothing is read and nothing is done
 //! 2. settings            parsed from the environment block, no allocation; errors are said in one line each
 //! 3. rules file          read by raw system calls
-//! 4. handlers            the trampolines ask this side from now on
+//! 4. trampolines         of another build than this side? then acceleration is off, and one line says so
+//! 5. handlers            the trampolines ask this side from now on
 //!
 //! A call that comes earlier (another library's constructor) passes through to the kernel. Nothing else happens here:
 //! no thread, no mapping, no descriptor, until a matching socket appears.
@@ -11,6 +12,8 @@
     unsafe_code,
     reason = "constructor: reads the argument block and fills the handlers' pointer"
 )]
+
+mod fingerprint;
 
 use crate::calls::{confinement, forking, lifecycle, options, readiness, transfer};
 use crate::{log, process};
@@ -125,6 +128,25 @@ static HANDLERS: Handlers = Handlers {
 unsafe extern "C" {
     #[link_name = "axio_handlers"]
     static TRAMPOLINES: AtomicPtr<Handlers>;
+    /// Of the headers that the trampolines were compiled with.
+    static axio_headers_fingerprint: u64;
+    /// `sizeof(struct axio_handlers)` as they see it.
+    static axio_handlers_bytes: u64;
+}
+
+/// Of the headers that this side mirrors.
+const FINGERPRINT: u64 = fingerprint::of(&[
+    include_bytes!("../c/call.h"),
+    include_bytes!("../c/descriptor_sets.h"),
+    include_bytes!("../c/readiness.h"),
+]);
+
+/// Whether both sides mean the same by the structures they share. An old object in a target directory would otherwise
+/// call one handler for another.
+fn are_trampolines_of_this_build() -> bool {
+    // SAFETY: constants of the trampolines' object.
+    let (theirs, bytes) = unsafe { (axio_headers_fingerprint, axio_handlers_bytes) };
+    theirs == FINGERPRINT && bytes == size_of::<Handlers>() as u64
 }
 
 #[cfg(not(test))]
@@ -157,6 +179,14 @@ unsafe extern "C" fn constructor(
         fastpath::kernel_call::exit_process(125);
     }
     if settings.mode == Mode::Off && understood {
+        return;
+    }
+    if !are_trampolines_of_this_build() {
+        // Without handlers every call passes through.
+        log::line(
+            LogLevel::Error,
+            &[b"axio: the library was put together from objects of different builds (cargo clean helps): acceleration is off"],
+        );
         return;
     }
     #[cfg(feature = "step-hooks")]
@@ -212,7 +242,8 @@ unsafe fn read_settings(environment: *const *const c_char) -> (Settings, bool) {
     }
     if !settings.rules_file.is_empty() && settings.mode != Mode::Off {
         let path = settings.rules_file;
-        let mut buffer = [0u8; settings::error::RULES_FILE_BYTES_MAX];
+        // One byte more than is allowed, so that a longer file is seen to be one.
+        let mut buffer = [0u8; settings::error::RULES_FILE_BYTES_MAX + 1];
         let contents = read_file(path.as_c_str(), &mut buffer);
         if let Err(error) = settings.add_rules_file(path.as_bytes(), contents) {
             understood = false;
@@ -232,14 +263,19 @@ fn keep(error: &settings::SettingsError<'_>) {
     process::keep_complaint(line.get(..length).unwrap_or(b"").trim_ascii_end());
 }
 
+/// What a regular file contains; nothing when it cannot be read or fills the whole buffer.
 fn read_file<'buffer>(path: &CStr, buffer: &'buffer mut [u8]) -> Option<&'buffer [u8]> {
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::{FileType, Mode, OFlags};
     let file = rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
         Mode::empty(),
     )
     .ok()?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+    if kind != FileType::RegularFile {
+        return None;
+    }
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
         match rustix::io::read(&file, rest) {
@@ -249,5 +285,5 @@ fn read_file<'buffer>(path: &CStr, buffer: &'buffer mut [u8]) -> Option<&'buffer
             Err(_) => return None,
         }
     }
-    buffer.get(..length)
+    buffer.get(..length).filter(|_| length < buffer.len())
 }

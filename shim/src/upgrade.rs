@@ -17,6 +17,7 @@ use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 use kmod_interface::channel_layout::CLASSES;
 use kmod_interface::handshake::{AddressPair, PAIR_BYTES};
+use kmod_interface::limits::BOXES_PER_CONNECTION;
 use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
@@ -252,11 +253,20 @@ fn borrowed(descriptor: c_int) -> BorrowedFd<'static> {
 
 fn open_box(stream: &Stream, chance: Chance) {
     let Some(pair) = pair_of(stream) else { return };
+    let boxes = &stream.endpoint.boxes;
+    let chance = if boxes.get() < BOXES_PER_CONNECTION {
+        chance
+    } else {
+        Chance::ClaimOnly
+    };
     match Connector::open(borrowed(stream.descriptor), &pair, chance) {
-        Ok(connector) => begun(stream, connector.to_number()),
+        Ok(connector) => {
+            boxes.add(u32::from(connector.has_box()));
+            begun(stream, connector.to_number());
+        }
         // Others of a burst are at it, or there is nowhere to claim: as if this chance had not been.
         Err(Reason::Negotiating) => {
-            if chance != Chance::Between {
+            if matches!(chance, Chance::First | Chance::Later) {
                 stream
                     .endpoint
                     .next_turn
@@ -297,6 +307,9 @@ fn dial(stream: &Stream, may_dial: bool) {
 fn note(endpoint: &Endpoint, reason: Reason) {
     endpoint.reason.store(reason as u32, Ordering::Relaxed);
     status::update_row(endpoint);
+    if reason == Reason::ProofFailed {
+        count(Counter::ProofsFailed, 1);
+    }
     if reason.class() == ReasonClass::Failed && process::settings().strict {
         crate::log::line(
             settings::LogLevel::Error,

@@ -6,6 +6,7 @@ use super::switch::{Passed, RetreatCause};
 use crate::endpoint::binding;
 use crate::kernel_call::poll_one;
 use crate::sync::Ordering;
+use kmod_interface::reason::Reason;
 
 /// What holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,6 +175,8 @@ impl Stream {
         let end = self.far().koff().load(Ordering::Acquire);
         if endpoint.krx.get() != end {
             self.consume_to(end);
+        } else if events & POLLIN != 0 && self.holds_foreign_bytes() {
+            return self.condemn(Reason::UsedBehind);
         }
         if events & (POLLRDHUP | POLLHUP | POLLERR) != 0
             && endpoint.krx.get() == self.far().koff().load(Ordering::Acquire)
@@ -184,6 +187,33 @@ impl Stream {
                 Peeked::Byte | Peeked::Nothing => {}
             }
         }
+    }
+
+    /// True when a byte lies on the line that the far side has not counted: no bell (a bell is counted before it is sent),
+    /// and nothing would ever take it away. Somebody writes behind the far side, or it lies. Under `rx_lock`.
+    fn holds_foreign_bytes(&self) -> bool {
+        let endpoint = self.endpoint;
+        if endpoint.binding.load(Ordering::Acquire) != binding::BOUND
+            || endpoint.rx_ep.get() & 1 == 0
+            || line::peek(self.descriptor) != Peeked::Byte
+        {
+            return false;
+        }
+        // Behind the peek: whatever counted the byte, or switched before it was sent, is seen.
+        let far = self.far();
+        far.koff().load(Ordering::Acquire) == endpoint.krx.get()
+            && far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get()
+    }
+
+    /// For a sleeper that the line has woken again and again although nothing had happened.
+    pub fn distrust_line(&self) {
+        if self.lock_receiving().is_err() {
+            return;
+        }
+        if self.holds_foreign_bytes() {
+            self.condemn(Reason::UsedBehind);
+        }
+        self.unlock_receiving();
     }
 
     fn sending_readiness(&self) -> bool {

@@ -114,7 +114,7 @@ pub extern "C" fn before_exec() {
             let closes = closes_on_exec(stream.descriptor);
             let shared = place.is_some_and(|place| stream.endpoint.has_other_holder(place));
             // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
-            if !(closes && shared) && !(shared && stream.would_reset_by_leaving()) {
+            if !shared || !(closes || stream.would_reset_by_leaving()) {
                 leave_for_good(&stream, Reason::Inherited);
             }
             if let Some(place) = place {

@@ -45,6 +45,8 @@ const EINVAL: c_int = 22;
 const EPIPE: c_int = 32;
 const SIGPIPE: c_int = 13;
 const IOV_MAX: usize = 1024;
+/// Wakes of one call after which it is asked what lies on the line.
+const VAIN_WAKES: u32 = 4;
 
 /// Starts a send.
 ///
@@ -833,6 +835,9 @@ fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
     call.state().yields = call.state().yields.saturating_add(1);
     if call.state().yields > 20 {
         back_off(call.state().yields);
+    }
+    if slept && call.state().yields > VAIN_WAKES {
+        stream.distrust_line();
     }
     if error != 0 && error != EINTR && error != EAGAIN {
         stream.sleeper_saw(error);

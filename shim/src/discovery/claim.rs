@@ -11,9 +11,11 @@ use super::patience::{Knocker, STALE_CLAIM_MS};
 use super::{Bound, clock, knock};
 use fastpath::channel::claims::{ClaimAnswer, ClaimTicket};
 use fastpath::channel::{Channel, Role, table};
+use fastpath::statistics::count;
 use fastpath::sync::{AtomicU64, Ordering};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
 
 /// Channels one connection claims in.
@@ -229,6 +231,7 @@ impl Claims {
                 .channel
                 .bind_slot(slot, generation, knocker.cookie(), process)
         {
+            count(Counter::ClaimsBound, 1);
             return Standing::Bound(Bound {
                 channel: open.channel,
                 slot,

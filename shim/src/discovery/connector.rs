@@ -14,11 +14,13 @@ use super::places::{Entered, Handle, Leave, Places};
 use super::{Bound, Progress, clock, confined, failure, knock, look, quota};
 use fastpath::channel::{FarSide, Role, table};
 use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::statistics::count;
 use fastpath::sync::{AtomicU64, Ordering};
 use kmod_interface::channel_layout::header;
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::limits::BOXES_PER_PROCESS;
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
 use rustix::fd::{AsFd, BorrowedFd};
 
 /// Boxes that may wait at one time for the same accepting address. The first one to succeed makes a channel in which
@@ -32,6 +34,10 @@ const REAP_EVERY_MS: u64 = 500;
 pub enum Chance {
     /// Any send after a receive: claims in channels that exist, which is cheap; a box only where these are full.
     Between,
+    /// The connection has opened as many boxes as it may ([`BOXES_PER_CONNECTION`]): claims only.
+    ///
+    /// [`BOXES_PER_CONNECTION`]: kmod_interface::limits::BOXES_PER_CONNECTION
+    ClaimOnly,
     /// The first chance of TRUST.md: claims, or a box when there is nowhere to claim.
     First,
     /// Each later chance (8th, 64th, 512th): claims and a box.
@@ -70,7 +76,8 @@ struct Negotiation {
 static NEGOTIATIONS: Places<Negotiation, { BOXES_PER_PROCESS as usize }> = Places::vacant();
 static REAPED_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Tag of a negotiation that has a box: its accepting address, never 0. Without a box the tag is 0.
+/// Tag of a negotiation that has a box, or asks for a slot where none is free: its accepting address, never 0. Of others
+/// the tag is 0.
 fn box_tag(pair: &AddressPair) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in pair
@@ -106,7 +113,8 @@ impl Connector {
         let tag = box_tag(pair);
         let may_box = NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
         let may_summon = has_channels && !has_slots && may_box;
-        if chance == Chance::Between && !has_slots && !may_summon {
+        let is_claim_or_nothing = matches!(chance, Chance::Between | Chance::ClaimOnly);
+        if is_claim_or_nothing && !has_slots && !may_summon {
             return Err(Reason::Negotiating);
         }
         let far = look::far_end(tcp, pair, End::Connecting)?;
@@ -118,6 +126,7 @@ impl Connector {
         };
         let wants_box = match chance {
             Chance::Between => claims.is_summons(),
+            Chance::ClaimOnly => false,
             Chance::First => claims.is_summons() || !claims.is_any(),
             Chance::Later => true,
         };
@@ -135,7 +144,9 @@ impl Connector {
         if !mailbox.is_open() && !claims.is_any() {
             return Err(Reason::Negotiating);
         }
-        let tag = if mailbox.is_open() { tag } else { 0 };
+        // A summons without a box only says that slots are wanted; of those, too, few at a time.
+        let is_counted = mailbox.is_open() || claims.is_summons();
+        let tag = if is_counted { tag } else { 0 };
         let negotiation = Negotiation {
             pair: *pair,
             patience: Patience::new(),
@@ -186,6 +197,13 @@ impl Connector {
             negotiation.end();
             ((), Leave::Free)
         });
+    }
+
+    /// True when it has a box, just after [`Connector::open`].
+    pub fn has_box(self) -> bool {
+        NEGOTIATIONS.enter(self.0, |negotiation| {
+            (negotiation.mailbox.is_open(), Leave::Keep)
+        }) == Entered::Inside(true)
     }
 
     /// As a number for an atomic word; never 0.
@@ -337,6 +355,7 @@ impl Negotiation {
             return Err(Reason::BadOffer);
         }
         self.knocker.restore(tcp);
+        count(Counter::ChannelsMade, 1);
         // Release, partner: S's acquire; after it nothing of the handshake is looked at any more.
         taken.own.word32(header::BOUND).store(1, Ordering::Release);
         Ok(Some(Bound {

@@ -11,8 +11,10 @@ use super::private::PrivateDescriptor;
 use super::{failure, knock, quota};
 use fastpath::kernel_call::{set_socket_option, socket_option_bytes};
 use fastpath::memory::descriptor::Descriptor;
+use fastpath::statistics::count;
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -79,8 +81,10 @@ impl Mailbox {
             Err(errno) => return Err(failure::of_errno(errno)),
         }
         rustix::net::listen(&listener, BACKLOG).map_err(os)?;
+        let listener = PrivateDescriptor::keep(listener)?;
+        count(Counter::BoxesOpened, 1);
         Ok(Mailbox {
-            listener: PrivateDescriptor::keep(listener)?,
+            listener,
             refuses_descriptors,
             ..Self::NONE
         })

@@ -8,8 +8,10 @@ use crate::discovery::patience::{Knocker, Patience};
 use crate::discovery::{Bound, knock, look, quota};
 use fastpath::channel::claims::{Acknowledgement, ClaimTicket, FoundClaim};
 use fastpath::channel::{Channel, Role, table};
+use fastpath::statistics::count;
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
 
 /// Claims of one connection that are looked at: as many as C writes.
@@ -175,6 +177,7 @@ impl Answered {
             return Err(Reason::Internal);
         }
         self.channel.claim_bound(self.ticket);
+        count(Counter::ClaimsBound, 1);
         Ok(Some(Bound {
             channel: self.channel,
             slot,

@@ -10,6 +10,7 @@ use crate::discovery::private::PrivateDescriptor;
 use crate::discovery::{Bound, failure, knock, look, quota};
 use fastpath::channel::{Channel, FarSide, Role, table};
 use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::statistics::count;
 use fastpath::sync::Ordering;
 use kmod_interface::channel_layout::header;
 use kmod_interface::handshake::{AddressPair, End, Offer};
@@ -17,6 +18,7 @@ use kmod_interface::limits::{
     CHANNELS_PER_PROCESS, FEATURES, HANDSHAKES_PER_PROCESS, KNOCK_BITS, MAGIC, VERSION,
 };
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
 
 /// The one slot that is bound by a handshake.
@@ -139,6 +141,7 @@ impl Handshake {
             return Ok(None);
         }
         self.channel = None;
+        count(Counter::ChannelsMade, 1);
         Ok(Some(Bound {
             channel,
             slot: self.offer.slot,

@@ -1,0 +1,8 @@
+//! Who may be trusted with what, tried with the library in real processes: strangers and attackers at discovery, limits
+//! and sandboxes, malformed offers, a far side that lies, and more connections than slots (TRUST.md, CHANNEL.md).
+
+#[path = "../built/mod.rs"]
+mod built;
+mod ending;
+
+mod lying_far_side;

@@ -31,6 +31,7 @@ mod trial;
 
 pub use acceptor::{Acceptor, Wanted};
 pub use connector::{Chance, Connector};
+pub use failure::of_blame as reason_of;
 
 use fastpath::channel::Channel;
 use fastpath::sync::{AtomicU32, Ordering};

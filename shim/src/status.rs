@@ -30,6 +30,9 @@ pub fn ensure_page() {
 fn make_page() -> Option<*mut u8> {
     use rustix::fs::{MemfdFlags, SealFlags};
     use rustix::mm::{MapFlags, ProtFlags};
+    if !fits_file_size(PAGE_BYTES as u64) {
+        return None;
+    }
     let memfd =
         rustix::fs::memfd_create("axio", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
     rustix::fs::ftruncate(&memfd, PAGE_BYTES as u64).ok()?;
@@ -75,6 +78,12 @@ fn make_page() -> Option<*mut u8> {
         DESCRIPTOR.store(number, Ordering::Release);
     }
     Some(page)
+}
+
+/// Beyond RLIMIT_FSIZE the kernel would not only refuse to make a file grow, it would send SIGXFSZ to the program.
+fn fits_file_size(bytes: u64) -> bool {
+    const RLIMIT_FSIZE: usize = 1;
+    fastpath::kernel_call::resource_limit(RLIMIT_FSIZE).is_ok_and(|limit| bytes <= limit)
 }
 
 /// In a fork child: the page is the parent's; the child makes its own at its next matching socket.
@@ -288,9 +297,11 @@ pub fn report() {
     let Ok(file) = rustix::fs::open(path.as_c_str(), flags, Mode::RUSR | Mode::WUSR) else {
         return;
     };
-    let regular = rustix::fs::fstat(&file)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    if regular {
+    let may_grow = rustix::fs::fstat(&file).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && fits_file_size((stat.st_size as u64).saturating_add(text.length as u64))
+    });
+    if may_grow {
         let _ = rustix::io::write(&file, text.bytes.get(..text.length).unwrap_or(&[]));
     }
 }

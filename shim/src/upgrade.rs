@@ -38,6 +38,8 @@ fn is_eager() -> bool {
 /// A connection was made (or is on its way).
 pub fn after_connect(stream: &Stream, connected: bool) {
     if is_eager() && connected && may_discover(stream.endpoint) {
+        // S counts its first receive.
+        let _ = take_turn(stream.endpoint);
         open_box(stream, Chance::First);
     }
 }
@@ -53,6 +55,10 @@ pub fn before_send(stream: &Stream) {
         eviction::at_turn(stream);
     }
     if endpoint.negotiation.load(Ordering::Acquire) != 0 {
+        if endpoint.role.get() == role::CONNECTING && endpoint.last_transfer.get() == 1 {
+            count_turn_of_negotiation(endpoint);
+            endpoint.last_transfer.set(2);
+        }
         advance(stream);
         return;
     }
@@ -122,6 +128,9 @@ pub fn after_receive(stream: &Stream) {
         eviction::at_turn(stream);
     }
     if endpoint.negotiation.load(Ordering::Acquire) != 0 {
+        if endpoint.role.get() == role::ACCEPTING && before == 2 {
+            count_turn_of_negotiation(endpoint);
+        }
         advance(stream);
         return;
     }
@@ -155,6 +164,12 @@ fn take_turn(endpoint: &Endpoint) -> bool {
         .next_turn
         .set(turns.saturating_mul(NEXT_TURN_FACTOR));
     true
+}
+
+/// A turn while a negotiation is under way: no chance, but both ends must count alike, or they would seek each other at
+/// different times ever after.
+fn count_turn_of_negotiation(endpoint: &Endpoint) {
+    let _ = take_turn(endpoint);
 }
 
 fn passed_bytes(endpoint: &Endpoint, bytes: u64) -> bool {
@@ -305,7 +320,12 @@ fn dial(stream: &Stream, may_dial: bool) {
 }
 
 fn note(endpoint: &Endpoint, reason: Reason) {
-    endpoint.reason.store(reason as u32, Ordering::Relaxed);
+    let before = Reason::from_code(endpoint.reason.load(Ordering::Relaxed));
+    let failed_before = before.is_some_and(|before| before.class() == ReasonClass::Failed);
+    // A chance at which nobody was met says less than an earlier one that failed.
+    if reason != Reason::PeerHasNoAxio || !failed_before {
+        endpoint.reason.store(reason as u32, Ordering::Relaxed);
+    }
     status::update_row(endpoint);
     if reason == Reason::ProofFailed {
         count(Counter::ProofsFailed, 1);

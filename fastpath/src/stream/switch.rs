@@ -202,6 +202,12 @@ impl Stream {
         endpoint.full_since_ns.set(0);
         endpoint.full_count.set(0);
         endpoint.switches.add(1);
+        let _ = endpoint.reason.compare_exchange(
+            Reason::ReaderStuck as u32,
+            Reason::None as u32,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         self.switched.set(true);
         count(Counter::Upgrades, 1);
         crate::statistics::row_upgraded_out(endpoint);
@@ -280,6 +286,15 @@ impl Stream {
             } else {
                 next
             });
+        }
+        if matches!(cause, RetreatCause::Spill | RetreatCause::DeadLine) {
+            // A better reason stays.
+            let _ = endpoint.reason.compare_exchange(
+                Reason::None as u32,
+                Reason::ReaderStuck as u32,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         self.switched.set(true);
         count(Counter::Retreats, 1);

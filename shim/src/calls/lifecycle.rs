@@ -15,7 +15,7 @@ use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
-use fastpath::sync::Ordering;
+use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 use settings::{Choice, Mode, Protocol, Role};
@@ -166,16 +166,33 @@ pub fn manage(descriptor: c_int, role: u32) -> bool {
     begin_managing(descriptor, role).is_some()
 }
 
+/// Why a socket could not be managed lately, as a reason; 0 = none.
+static TROUBLE: AtomicU32 = AtomicU32::new(0);
+
+/// Why a socket that should be managed is not: the last trouble of this process, as far as is known.
+pub fn trouble() -> Option<Reason> {
+    Reason::from_code(TROUBLE.load(Ordering::Relaxed)).filter(|reason| *reason != Reason::None)
+}
+
 fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
     if fd_table::is_used(descriptor) {
         number_returned(descriptor);
     }
-    if fd_table::ensure().is_err() || family::ensure(0).is_err() {
+    let troubled = |reason: Reason| TROUBLE.store(reason as u32, Ordering::Relaxed);
+    if fd_table::ensure().is_err() {
+        troubled(Reason::OutOfMemory);
+        return None;
+    }
+    if let Err(blame) = family::ensure(0) {
+        troubled(crate::discovery::reason_of(blame));
         return None;
     }
     let place = family::process_place()?;
     status::ensure_page();
-    let (index, endpoint) = family::allocate_endpoint()?;
+    let Some((index, endpoint)) = family::allocate_endpoint() else {
+        troubled(Reason::TooManySockets);
+        return None;
+    };
     endpoint.role.set(role);
     endpoint.next_turn.set(1);
     endpoint.wished.store(1, Ordering::Relaxed);

@@ -149,7 +149,7 @@ fn unmanaged_reason(descriptor: c_int) -> Reason {
     } else if descriptor as u32 >= fd_table::LIMIT {
         Reason::TooManySockets
     } else {
-        Reason::Inherited
+        super::lifecycle::trouble().unwrap_or(Reason::Inherited)
     }
 }
 

@@ -94,7 +94,7 @@ pub struct Received {
 /// Receives an offer; nothing yet is `Ok(None)`. Whatever else arrived is closed.
 ///
 /// # Errors
-/// [`Reason::BadOffer`], [`Reason::VersionMismatch`], [`Reason::PeerLeft`].
+/// [`Reason::BadOffer`], [`Reason::VersionMismatch`], [`Reason::PeerLeft`], [`Reason::OutOfDescriptors`].
 pub fn receive(visitor: BorrowedFd<'_>) -> Result<Option<Received>, Reason> {
     // One more than an offer has, to notice a longer one.
     let mut bytes = [0_u8; OFFER_BYTES + 1];
@@ -129,6 +129,10 @@ pub fn receive(visitor: BorrowedFd<'_>) -> Result<Option<Received>, Reason> {
     let [far, own] = installed(&message, &control);
     if result == 0 {
         return Err(Reason::PeerLeft);
+    }
+    // unix(7): what does not fit is discarded. Fewer than there was room for means that this process is full.
+    if message.msg_flags & libc::MSG_CTRUNC != 0 && (far.is_none() || own.is_none()) {
+        return Err(Reason::OutOfDescriptors);
     }
     if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Err(Reason::BadOffer);

@@ -21,6 +21,12 @@ pub fn library() -> PathBuf {
             "--lib",
             "--profile",
             profile,
+            "--features",
+            if cfg!(feature = "without-knock") {
+                "without-knock"
+            } else {
+                ""
+            },
             "--target-dir",
         ])
         .arg(folder.parent().expect("the target folder"))

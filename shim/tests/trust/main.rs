@@ -4,5 +4,8 @@
 #[path = "../built/mod.rs"]
 mod built;
 mod ending;
+mod place;
 
+mod limits;
 mod lying_far_side;
+mod strangers;

@@ -8,4 +8,5 @@ mod place;
 
 mod limits;
 mod lying_far_side;
+mod slots;
 mod strangers;

@@ -70,6 +70,16 @@ pub mod binding {
     pub const CONDEMNED: u32 = 3;
 }
 
+/// Values of `Endpoint::keof`, which only ever grows.
+pub mod kernel_end {
+    /// The stream goes on, as far as anybody has seen.
+    pub const OPEN: u32 = 0;
+    /// It has ended.
+    pub const ENDED: u32 = 1;
+    /// It has ended, and nobody had announced that: the far process is dead.
+    pub const DEATH: u32 = 2;
+}
+
 /// One end of one connection.
 #[repr(C, align(64))]
 pub struct Endpoint {
@@ -96,9 +106,9 @@ pub struct Endpoint {
     pub write_shut: Plain32,
     /// Own shutdown(RD) has happened.
     pub read_shut: Plain32,
-    /// The far process died with bytes of ours unread; under `tx_lock`.
+    /// The far process ended with bytes of ours unread: TCP would show a reset. Only ever set, under either lock.
     pub reset_due: Plain32,
-    /// The reset that a far close with unread bytes means was shown; under `rx_lock`.
+    /// The reset that is due was handed to the socket, or to `error`. Only ever set, under either lock.
     pub reset_shown: Plain32,
     /// Length of the own ring; 0 = none allocated.
     pub tx_ring_bytes: Plain32,
@@ -141,7 +151,7 @@ pub struct Endpoint {
     pub granted: Plain32,
     /// Own copy of the checked length of the far ring; 0 = none.
     pub rx_ring_bytes: Plain32,
-    /// The kernel stream has ended.
+    /// How the kernel stream has ended: see [`kernel_end`].
     pub keof: AtomicU32,
     /// An error taken from the kernel that the program has not seen, as errno.
     pub error: AtomicU32,

@@ -19,6 +19,7 @@ mod number {
     pub const RECVFROM: usize = 45;
     pub const FCNTL: usize = 72;
     pub const CONNECT: usize = 42;
+    pub const SHUTDOWN: usize = 48;
     pub const PPOLL: usize = 271;
     pub const GETTID: usize = 186;
     pub const KILL: usize = 62;
@@ -43,6 +44,7 @@ mod number {
     pub const RECVFROM: usize = 207;
     pub const FCNTL: usize = 25;
     pub const CONNECT: usize = 203;
+    pub const SHUTDOWN: usize = 210;
     pub const PPOLL: usize = 73;
     pub const GETTID: usize = 178;
     pub const KILL: usize = 129;
@@ -264,6 +266,18 @@ pub fn reset_connection(descriptor: c_int) {
                 0,
                 0,
             ],
+        )
+    };
+}
+
+/// shutdown(SHUT_RDWR), which wakes whoever waits for an end, also of a socket that has none any more.
+pub fn shut_both(descriptor: c_int) {
+    const SHUT_RDWR: usize = 2;
+    // SAFETY: no memory.
+    unsafe {
+        system_call(
+            number::SHUTDOWN,
+            [descriptor as usize, SHUT_RDWR, 0, 0, 0, 0],
         )
     };
 }

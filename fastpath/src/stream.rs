@@ -16,10 +16,12 @@
 //! * [`send`], [`receive`]: the data calls.
 //! * [`sleep`]: arming and what a sleeper looks at.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
+//! * [`death`]: the far process has died without a word.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
 //! * [`unbind`]: a living connection gives its slot up.
 //! * [`look`]: readiness without side effects on the program's bytes.
 
+pub mod death;
 pub mod ends;
 pub mod labels;
 pub mod line;
@@ -33,7 +35,7 @@ pub mod switch;
 pub mod unbind;
 
 use crate::channel::Channel;
-use crate::endpoint::{Endpoint, binding};
+use crate::endpoint::{Endpoint, binding, kernel_end};
 use crate::ict::{FarEntry, OwnEntry};
 use crate::lock::{Locked, Owner};
 use crate::sync::Ordering;
@@ -237,7 +239,9 @@ impl Stream {
         }
         self.endpoint.reason.store(reason as u32, Ordering::Relaxed);
         self.endpoint.error.store(ECONNRESET, Ordering::Release);
-        self.endpoint.keof.store(1, Ordering::Release);
+        self.endpoint
+            .keof
+            .fetch_max(kernel_end::ENDED, Ordering::AcqRel);
         crate::kernel_call::reset_connection(self.descriptor);
         self.switched.set(true);
     }

@@ -158,6 +158,8 @@
 #define AXIO_ENTRY_COOKIE        160 /* u64: socket cookie of this side's socket */
 #define AXIO_KIND_DATA           0   /* `watch` bit and ready-bit kind: bytes or an end may be there */
 #define AXIO_KIND_SPACE          1   /* `watch` bit and ready-bit kind: ring space may be there */
+#define AXIO_FIN_ON_RING         1   /* `fin`: shutdown(WR) while the ring carried */
+#define AXIO_FIN_ON_KERNEL       2   /* `fin`: shutdown(WR) while the kernel carried, which tells where the end is */
 #define AXIO_SLOT_FREE           0   /* `state`: the slot holds no connection */
 #define AXIO_SLOT_BOUND          1   /* `state`: a connection is bound */
 #define AXIO_SLOT_SETTLED        2   /* `state`: bound, and on its way out: this side is on the kernel and passed */

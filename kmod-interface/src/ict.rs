@@ -25,7 +25,7 @@ pub mod offset {
     pub const KR: usize = 16;
     /// u32: switches made: even = kernel carries, odd = ring carries.
     pub const EP: usize = 24;
-    /// u32: 1 after shutdown(WR) on the ring.
+    /// u32: after shutdown(WR) [`super::FIN_ON_RING`] or [`super::FIN_ON_KERNEL`].
     pub const FIN: usize = 28;
     /// u32: 1 while this side is about to bell, switch or end.
     pub const RINGING: usize = 32;
@@ -77,6 +77,12 @@ pub const SLOT_FREE: u32 = 0;
 pub const SLOT_BOUND: u32 = 1;
 /// Value of `state`: the writer's sending direction is on the kernel, passed, and stays there till the slot is free.
 pub const SLOT_SETTLED: u32 = 2;
+
+/// Value of `fin`: shutdown(WR) while the ring carried; the stream ends behind the last ring byte.
+pub const FIN_ON_RING: u32 = 1;
+/// Value of `fin`: shutdown(WR) while the kernel carried. The kernel alone tells where the stream ends; this only tells
+/// a shutdown from a death.
+pub const FIN_ON_KERNEL: u32 = 2;
 
 /// `watch` bit and ready-bit kind: bytes or an end may be there.
 pub const KIND_DATA: u32 = 0;

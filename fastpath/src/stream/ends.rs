@@ -5,10 +5,11 @@ use super::receive::Received;
 use super::rewind::Rewound;
 use super::switch::{Drained, RetreatCause};
 use super::{Stream, monotonic_ns};
-use crate::endpoint::binding;
+use crate::endpoint::{binding, kernel_end};
 use crate::kernel_call;
 use crate::statistics::count;
 use crate::sync::Ordering;
+use kmod_interface::ict::{FIN_ON_KERNEL, FIN_ON_RING};
 use kmod_interface::limits::LEAVE_WAIT_MS;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
@@ -28,26 +29,43 @@ impl Stream {
     /// End of stream or reset, as TCP would show it. Under `rx_lock`.
     pub(super) fn show_end(&self, end: End) -> Received {
         let endpoint = self.endpoint;
-        let error = endpoint.error.swap(0, Ordering::AcqRel);
-        if error != 0 {
-            return Received::Failed(error as i32);
+        if end == End::Kernel {
+            self.notice_unread_close();
+            self.show_reset();
         }
-        if end == End::Kernel && endpoint.reset_shown.get() == 0 {
-            // The far side closed with bytes of ours unread and without shutdown: on Linux that is a reset.
-            let far = self.far();
-            let unread_now = endpoint.tx_ep.get() & 1 == 1
-                && endpoint.over.get() == 0
-                && endpoint.write_shut.get() == 0
-                && endpoint.read_shut.get() == 0
-                && far.head().load(Ordering::Acquire) != endpoint.tx_tail.get();
-            let unread = unread_now || endpoint.reset_due.get() != 0;
-            if unread && far.fin().load(Ordering::Acquire) == 0 {
-                // Shown once; afterwards the stream has just ended.
-                endpoint.reset_shown.set(1);
-                return Received::Failed(super::ECONNRESET as i32);
-            }
+        let mut error = endpoint.error.swap(0, Ordering::AcqRel) as i32;
+        if error == 0 && end == End::Kernel && endpoint.reset_shown.get() != 0 {
+            error = super::line::take_error(self.descriptor)
+                .filter(|errno| super::line::is_reset(*errno))
+                .unwrap_or(0);
         }
-        Received::End
+        if error == 0 {
+            Received::End
+        } else {
+            Received::Failed(error)
+        }
+    }
+
+    /// The far side closed in order, with bytes of ours unread and without shutdown: on Linux that is a reset.
+    fn notice_unread_close(&self) {
+        let endpoint = self.endpoint;
+        let far = self.far();
+        if !self.is_far_dead()
+            && endpoint.tx_ep.get() & 1 == 1
+            && endpoint.over.get() == 0
+            && endpoint.write_shut.get() == 0
+            && endpoint.read_shut.get() == 0
+            && far.head().load(Ordering::Acquire) != endpoint.tx_tail.get()
+            && far.fin().load(Ordering::Acquire) == 0
+        {
+            endpoint.reset_due.set(1);
+        }
+    }
+
+    /// The far side's stream ends behind the last byte of its ring.
+    #[inline]
+    pub(super) fn has_far_fin(&self) -> bool {
+        !matches!(self.far().fin().load(Ordering::Acquire), 0 | FIN_ON_KERNEL)
     }
 
     /// shutdown(WR): `fin` on the ring; the caller makes the kernel's shutdown between [`Self::begin_shutdown`] and
@@ -81,9 +99,13 @@ impl Stream {
                     }
                 }
             }
-            if self.endpoint.over.get() == 0 && self.endpoint.tx_ep.get() & 1 == 1 {
-                self.own().fin().store(1, Ordering::Release);
-                reached(Label::FinPublish);
+            if self.endpoint.over.get() == 0 {
+                let on_ring = self.endpoint.tx_ep.get() & 1 == 1;
+                let fin = if on_ring { FIN_ON_RING } else { FIN_ON_KERNEL };
+                self.own().fin().store(fin, Ordering::Release);
+                if on_ring {
+                    reached(Label::FinPublish);
+                }
             }
             self.endpoint.write_shut.set(1);
             return true;
@@ -102,7 +124,9 @@ impl Stream {
     /// shutdown(RD): what is in the ring stays readable, then the stream has ended.
     pub fn shut_reading(&self) {
         self.endpoint.read_shut.set(1);
-        self.endpoint.keof.store(1, Ordering::Release);
+        self.endpoint
+            .keof
+            .fetch_max(kernel_end::ENDED, Ordering::AcqRel);
         self.switched.set(true);
     }
 
@@ -125,7 +149,7 @@ impl Stream {
         let far = self.far();
         let behind = ep != endpoint.rx_ep.get() && ep & 1 == 0;
         let unread = ep != 0 && far.tail().load(Ordering::Acquire) != endpoint.rx_head.get();
-        unread && (behind || far.fin().load(Ordering::Acquire) != 0)
+        unread && (behind || self.has_far_fin())
     }
 
     /// LEAVE: close or exit of the last managed holder, or exec with a surviving descriptor. Afterwards the endpoint is

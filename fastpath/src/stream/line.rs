@@ -169,6 +169,15 @@ pub fn sent_offset(descriptor: c_int) -> Option<u64> {
     None
 }
 
+/// Bytes known to have been written to the kernel stream, also after its end.
+#[must_use]
+pub fn sent_at_least(descriptor: c_int) -> u64 {
+    TcpInfo::of(descriptor).map_or(0, |info| {
+        info.long(info::BYTES_SENT)
+            .wrapping_sub(info.long(info::BYTES_RETRANS))
+    })
+}
+
 /// Bytes ever taken from the kernel stream, or nothing when that cannot be known.
 /// Valid while no thread is inside a consuming kernel receive.
 #[must_use]
@@ -202,9 +211,21 @@ pub fn is_reset_now(descriptor: c_int) -> bool {
 }
 
 /// Takes the socket's pending error, which the ring shows in its own words.
-pub fn take_error(descriptor: c_int) {
+pub fn take_error(descriptor: c_int) -> Option<Errno> {
     const SO_ERROR: c_int = 4;
-    let _ = kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_ERROR);
+    kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_ERROR)
+        .ok()
+        .filter(|errno| *errno != 0)
+}
+
+/// Ends the socket as an RST of the far side would have: one ECONNRESET is pending, both directions have ended. False
+/// when it had ended so far that no error is pending.
+pub fn end_by_reset(descriptor: c_int) -> bool {
+    const POLLERR: i16 = 8;
+    let _ = take_error(descriptor);
+    kernel_call::reset_connection(descriptor);
+    kernel_call::shut_both(descriptor);
+    kernel_call::poll_one(descriptor, 0, 0) & POLLERR != 0
 }
 
 /// Bits of `Endpoint::shadowed`.

@@ -3,7 +3,7 @@
 use super::Stream;
 use super::line::{self, Peeked};
 use super::switch::{Passed, RetreatCause};
-use crate::endpoint::binding;
+use crate::endpoint::{binding, kernel_end};
 use crate::kernel_call::poll_one;
 use crate::sync::Ordering;
 use kmod_interface::reason::Reason;
@@ -82,12 +82,13 @@ impl Stream {
         if self.lock_receiving().is_err() {
             return Readiness::default();
         }
-        let ready = self.receiving_readiness_locked();
+        let ready = self.receiving_readiness_locked(true);
         self.unlock_receiving();
         ready
     }
 
-    fn receiving_readiness_locked(&self) -> Readiness {
+    /// `looks_behind`: an end of the kernel stream is looked for also while the ring holds bytes.
+    fn receiving_readiness_locked(&self, looks_behind: bool) -> Readiness {
         let endpoint = self.endpoint;
         let mut ready = Readiness::default();
         for _ in 0..4 {
@@ -100,7 +101,7 @@ impl Stream {
                 };
             }
             let far = self.far();
-            let fin = far.fin().load(Ordering::Acquire) != 0;
+            let fin = self.has_far_fin();
             if endpoint.rx_ep.get() & 1 == 0 {
                 let unread = line::unread_bytes(self.descriptor);
                 let ep = far.ep().load(Ordering::Acquire);
@@ -113,7 +114,11 @@ impl Stream {
                     }
                     continue;
                 }
-                let kernel = self.kernel_readiness(false);
+                let mut kernel = self.kernel_readiness(false);
+                if kernel.read_ended && endpoint.tx_ep.get() != 0 {
+                    self.look_for_death();
+                    kernel = self.with_reset(self.kernel_readiness(false));
+                }
                 let enough = unread >= u64::from(endpoint.low_water.get().max(1));
                 return Readiness {
                     readable: kernel.read_ended
@@ -126,6 +131,12 @@ impl Stream {
             let ended = fin || endpoint.keof.load(Ordering::Acquire) != 0;
             let tail = far.tail().load(Ordering::Acquire);
             let available = tail.wrapping_sub(endpoint.rx_head.get());
+            if looks_behind && available != 0 && !ended {
+                self.look_for_death();
+                if endpoint.keof.load(Ordering::Acquire) != kernel_end::OPEN {
+                    continue;
+                }
+            }
             ready.read_ended = ended;
             ready.failed = endpoint.error.load(Ordering::Acquire) != 0;
             ready.readable =
@@ -145,11 +156,11 @@ impl Stream {
                 match self.pass_retreat() {
                     Passed::Behind | Passed::Condemned => continue,
                     Passed::End => {
-                        return Readiness {
+                        return self.with_reset(Readiness {
                             readable: true,
                             read_ended: true,
                             ..ready
-                        };
+                        });
                     }
                     Passed::NotThere | Passed::OthersAsleep => {}
                 }
@@ -160,13 +171,30 @@ impl Stream {
                     continue;
                 }
             }
-            return ready;
+            return self.with_reset(ready);
         }
         ready
     }
 
+    /// What a reset adds that is due, or was shown and whose error has not been taken yet.
+    fn with_reset(&self, ready: Readiness) -> Readiness {
+        let endpoint = self.endpoint;
+        if endpoint.reset_due.get() == 0 {
+            return ready;
+        }
+        Readiness {
+            readable: true,
+            read_ended: true,
+            hung_up: true,
+            failed: endpoint.reset_shown.get() == 0
+                || endpoint.error.load(Ordering::Acquire) != 0
+                || poll_one(self.descriptor, 0, 0) & POLLERR != 0,
+            ..ready
+        }
+    }
+
     /// An empty ring: has the kernel stream ended meanwhile? Bells that have arrived are consumed on the way.
-    fn look_at_line(&self) {
+    pub(super) fn look_at_line(&self) {
         let endpoint = self.endpoint;
         let events = poll_one(self.descriptor, POLLIN | POLLRDHUP, 0);
         if events == 0 {
@@ -235,13 +263,17 @@ impl Stream {
                     && endpoint.over.get() == 0
                     && !self.has_room()
                 {
-                    self.retreat(RetreatCause::DeadLine);
+                    if self.is_far_dead() {
+                        self.send_to_the_dead();
+                    } else {
+                        self.retreat(RetreatCause::DeadLine);
+                    }
                 }
                 self.unlock_sending();
             } else {
                 self.spill_if_stuck();
             }
-            if endpoint.tx_ep.get() & 1 == 1 {
+            if endpoint.tx_ep.get() & 1 == 1 && endpoint.over.get() == 0 {
                 return self.has_room();
             }
         }
@@ -279,12 +311,11 @@ impl Stream {
         if rx_ep & 1 == 0 || far.ep().load(Ordering::Acquire) != rx_ep {
             return None;
         }
-        let ended =
-            far.fin().load(Ordering::Acquire) != 0 || endpoint.keof.load(Ordering::Acquire) != 0;
+        let ended = self.has_far_fin() || endpoint.keof.load(Ordering::Acquire) != 0;
         // Head before tail: another thread's receive in between makes less available, never a negative amount.
         let head = endpoint.rx_head.get();
         let available = far.tail().load(Ordering::Acquire).wrapping_sub(head);
-        if available == 0 && ended {
+        if ended && (available == 0 || endpoint.reset_due.get() != 0) {
             return None;
         }
         if ask_writable
@@ -360,7 +391,7 @@ impl Stream {
             return 0;
         }
         let _ = if self.is_bound() {
-            self.receiving_readiness_locked()
+            self.receiving_readiness_locked(false)
         } else {
             Readiness::default()
         };

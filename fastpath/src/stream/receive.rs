@@ -6,7 +6,7 @@ use super::line::{self, Peeked};
 use super::pieces::Pieces;
 use super::switch::{Class, Passed};
 use super::{NotLocked, Stream};
-use crate::endpoint::binding;
+use crate::endpoint::{binding, kernel_end};
 use crate::error::Blame;
 use crate::kernel_call;
 use crate::ring::{Consumer, RingBytes};
@@ -218,9 +218,13 @@ impl Stream {
                     self.kernel_ended(None);
                     Some(self.show_end(End::Kernel))
                 }
-                Peeked::Failed(errno) => {
-                    endpoint.keof.store(1, Ordering::Release);
+                Peeked::Failed(errno) if self.has_announced_an_end() => {
+                    endpoint.keof.fetch_max(kernel_end::ENDED, Ordering::AcqRel);
                     Some(Received::Failed(errno))
+                }
+                Peeked::Failed(errno) => {
+                    self.kernel_ended(Some(errno));
+                    Some(self.show_end(End::Kernel))
                 }
             };
         }
@@ -302,7 +306,7 @@ impl Stream {
         let far = self.far();
         // Invariant 7: ep, fin and keof before tail; they count only if the ring is then empty.
         let ep = far.ep().load(Ordering::Acquire);
-        let fin = far.fin().load(Ordering::Acquire);
+        let fin = self.has_far_fin();
         let keof = endpoint.keof.load(Ordering::Acquire);
         let switched = ep != endpoint.rx_ep.get();
         if switched && ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
@@ -327,7 +331,7 @@ impl Stream {
             far.tail(),
         );
         // A switch or an end is only believed behind the last tail, so the cached one is not enough then.
-        let look_again = if switched || fin != 0 || keof != 0 {
+        let look_again = if switched || fin || keof != 0 {
             u64::MAX
         } else {
             // As much as was asked for: what was published meanwhile belongs to this call, too.
@@ -336,7 +340,7 @@ impl Stream {
         let mut available = ring.available(look_again)?;
         endpoint.rx_tail_seen.set(ring.tail_seen());
         reached(Label::ReceiveLook);
-        let ended = fin != 0 || keof != 0 || switched;
+        let ended = fin || keof != 0 || switched;
         if available == 0 || (available < taking.minimum as u64 && !ended) {
             if available > 0 {
                 return Ok(Some(Received::Empty));
@@ -349,7 +353,7 @@ impl Stream {
                     Passed::End => Some(self.show_end(End::Kernel)),
                 });
             }
-            if fin != 0 {
+            if fin {
                 return Ok(Some(self.show_end(End::Shutdown)));
             }
             if keof != 0 {

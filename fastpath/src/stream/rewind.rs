@@ -95,7 +95,8 @@ impl Stream {
                 }
             }
         }
-        if resent && super::line::is_reset_now(self.descriptor) {
+        let half_closed = self.far().fin().load(Ordering::Acquire) != 0;
+        if resent && !half_closed && super::line::is_reset_now(self.descriptor) {
             // Nobody took them: the far side closed with bytes of ours unread, which is a reset (shown once).
             endpoint.reset_due.set(1);
         }

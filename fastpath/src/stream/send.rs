@@ -25,6 +25,8 @@ pub enum Sent {
     Full,
     /// A rewind waits for room in the kernel's buffer: sleep for POLLOUT or say EAGAIN, then call again.
     Rewinding,
+    /// The connection failed with this errno, shown once; no SIGPIPE.
+    Failed(i32),
     /// The connection was condemned: SIGPIPE and EPIPE (ECONNRESET is shown to the first receive).
     Broken,
     /// The calling thread holds the lock already (a signal handler interrupted the shim).
@@ -59,7 +61,13 @@ impl Stream {
             }
             let far = self.far();
             if endpoint.over.get() != 0 || endpoint.write_shut.get() != 0 {
-                return self.enter_kernel_send();
+                // An error that was taken from the kernel is shown to whoever calls first, as there.
+                let error = endpoint.error.swap(0, Ordering::AcqRel);
+                return if error == 0 {
+                    self.enter_kernel_send()
+                } else {
+                    Sent::Failed(error as i32)
+                };
             }
             if far.gone().load(Ordering::Acquire) != 0 {
                 match self.rewind_locked() {
@@ -84,7 +92,7 @@ impl Stream {
                 continue;
             }
             if self.is_far_dead() || endpoint.broken.get() != 0 {
-                self.far_is_dead();
+                self.send_to_the_dead();
                 continue;
             }
             match self.send_odd(pieces) {
@@ -168,7 +176,7 @@ impl Stream {
         reached(Label::SendFull);
         let endpoint = self.endpoint;
         if self.is_far_dead() {
-            self.far_is_dead();
+            self.send_to_the_dead();
             return None;
         }
         if !self.is_line_live() {
@@ -195,34 +203,6 @@ impl Stream {
         Some(Sent::Full)
     }
 
-    /// The kernel stream ended under a live ring, without `fin`, without `gone` and not by our own shutdown(RD): the far
-    /// process is dead, nobody reads our ring any more. (With the opposite direction on the kernel, an end there is a
-    /// half-close like any other.)
-    fn is_far_dead(&self) -> bool {
-        let endpoint = self.endpoint;
-        if endpoint.keof.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let far = self.far();
-        let ep = far.ep().load(Ordering::Acquire);
-        ep & 1 == 1
-            && ep == endpoint.rx_ep.get()
-            && far.fin().load(Ordering::Acquire) == 0
-            && endpoint.read_shut.get() == 0
-    }
-
-    /// Under `tx_lock`, `ep` odd: no bell, which the kernel would answer with a reset. The ring goes nowhere any more, plain kernel for ever.
-    #[cold]
-    fn far_is_dead(&self) {
-        let endpoint = self.endpoint;
-        if self.far().head().load(Ordering::Acquire) != endpoint.tx_tail.get() {
-            endpoint.reset_due.set(1);
-        }
-        super::line::restore_sending_options(endpoint, self.descriptor);
-        endpoint.over.set(1);
-        self.switched.set(true);
-    }
-
     fn enter_kernel_send(&self) -> Sent {
         self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
         reached(Label::SendKernelEnter);
@@ -233,6 +213,11 @@ impl Stream {
     pub fn enter_kernel_send_if_even(&self) -> bool {
         match self.send(&mut Pieces::NONE.clone()) {
             Sent::Kernel => true,
+            Sent::Failed(errno) => {
+                // The send that moves the bytes is the one to be told.
+                self.endpoint.error.store(errno as u32, Ordering::Release);
+                false
+            }
             Sent::Bytes(_)
             | Sent::Full
             | Sent::Rewinding

@@ -7,7 +7,7 @@ use super::labels::{Label, reached};
 use super::switch::Drained;
 use super::{NotLocked, Stream};
 use crate::bell::Epoch;
-use crate::endpoint::binding;
+use crate::endpoint::{binding, kernel_end};
 use crate::statistics::count;
 use crate::sync::Ordering;
 use kmod_interface::statistics::Counter;
@@ -172,7 +172,7 @@ impl Stream {
             .wrapping_sub(endpoint.rx_head.get());
         available >= minimum.max(1) as u64
             || far.ep().load(Ordering::Acquire) != endpoint.rx_ep.get()
-            || far.fin().load(Ordering::Acquire) != 0
+            || self.has_far_fin()
             || endpoint.keof.load(Ordering::Acquire) != 0
     }
 
@@ -234,13 +234,22 @@ impl Stream {
     }
 
     /// Awake again: the bell that did it is consumed now rather than before the next sleep, so that unread bells do not
-    /// turn a death of this process into a reset.
+    /// turn a death of this process into a reset. A writer is told of its far side's death here.
     pub fn after_sleep(&self) {
         if self.lock_receiving().is_err() {
             return;
         }
-        if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
+        let endpoint = self.endpoint;
+        if self.is_bound() && endpoint.rx_ep.get() & 1 == 1 {
+            let before = endpoint.krx.get();
             self.consume_arrived();
+            if endpoint.krx.get() == before
+                && endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN
+                && endpoint.asleep.load(Ordering::Acquire) == 0
+            {
+                // No bell has done it: the end of the line, perhaps.
+                self.look_at_line();
+            }
         }
         self.unlock_receiving();
     }
@@ -250,11 +259,13 @@ impl Stream {
         if self.lock_receiving().is_err() {
             return;
         }
-        if self.is_bound() && self.endpoint.rx_ep.get() & 1 == 1 {
+        if self.is_bound() && (self.endpoint.rx_ep.get() & 1 == 1 || !self.has_announced_an_end()) {
             self.kernel_ended(Some(errno));
         } else {
             self.endpoint.error.store(errno as u32, Ordering::Release);
-            self.endpoint.keof.store(1, Ordering::Release);
+            self.endpoint
+                .keof
+                .fetch_max(kernel_end::ENDED, Ordering::AcqRel);
         }
         self.unlock_receiving();
     }

@@ -117,7 +117,7 @@ impl Stream {
         let ep = far.ep().load(Ordering::Acquire);
         ep & 1 == 1
             && self.endpoint.rx_ep.get() == ep
-            && far.fin().load(Ordering::Acquire) == 0
+            && !self.has_far_fin()
             && self.endpoint.keof.load(Ordering::Acquire) == 0
     }
 
@@ -452,17 +452,6 @@ impl Stream {
                 Drained::End
             }
         }
-    }
-
-    /// Notes that the kernel stream has ended. A reset while bells were unread is only an end (SWITCH.md §4); one behind an
-    /// orderly `gone`, which consumed its bells first, was meant (SO_LINGER 0, connect to AF_UNSPEC).
-    pub(super) fn kernel_ended(&self, errno: Option<i32>) {
-        if let Some(errno) = errno
-            && (!line::is_reset(errno) || self.far().gone().load(Ordering::Acquire) != 0)
-        {
-            self.endpoint.error.store(errno as u32, Ordering::Release);
-        }
-        self.endpoint.keof.store(1, Ordering::Release);
     }
 
     pub(super) fn condemn_misbehaved(&self) {

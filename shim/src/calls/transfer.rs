@@ -43,6 +43,7 @@ const EAGAIN: c_int = 11;
 const EFAULT: c_int = 14;
 const EINVAL: c_int = 22;
 const EPIPE: c_int = 32;
+const ECONNRESET: c_int = 104;
 const SIGPIPE: c_int = 13;
 const IOV_MAX: usize = 1024;
 /// Wakes of one call after which it is asked what lies on the line.
@@ -371,6 +372,12 @@ fn drive_send(call: &mut Call, stream: &Stream) -> Action {
                 if state.done == 0 && !state.moved {
                     return Action::Counted;
                 }
+                if stream.is_far_dead() {
+                    // As a writer that the end finds waiting: what it did counts, the next call is told.
+                    uncount(call, stream, 0);
+                    let done = call.state().done;
+                    return call.done(done as isize);
+                }
                 return rest(call, Action::RestSend);
             }
             Sent::Full => {
@@ -390,6 +397,14 @@ fn drive_send(call: &mut Call, stream: &Stream) -> Action {
                 }
                 const POLLOUT: c_int = 4;
                 return poll_for(call, POLLOUT, 10);
+            }
+            Sent::Failed(errno) => {
+                let done = call.state().done;
+                if done > 0 {
+                    stream.endpoint.error.store(errno as u32, Ordering::Release);
+                    return call.done(done as isize);
+                }
+                return call.failed(errno);
             }
             Sent::Broken => {
                 if call.state().done > 0 {
@@ -902,17 +917,23 @@ fn counted_returned(call: &mut Call, result: c_long, error: c_int) -> Action {
     }
     let kind = call.state().kind;
     let peek = call.state().flags & MSG_PEEK != 0;
+    let (mut result, mut error) = (result, error);
+    if let Some(stream) = &stream
+        && kind == Kind::Receive
+        && call.state().total > 0
+        && (result == 0 || (result < 0 && error == ECONNRESET))
+        && let Some(said) = stream.kernel_receive_ended((result < 0).then_some(error))
+    {
+        after_stream(stream);
+        (result, error) = if said == 0 { (0, 0) } else { (-1, said) };
+    }
     if let Some(stream) = &stream {
         if kind == Kind::Send && moved > 0 {
             stream.endpoint.last_transfer.set(2);
             upgrade::after_send(stream);
         }
-        if kind == Kind::Receive && !peek && call.state().total > 0 {
-            if moved > 0 {
-                upgrade::after_receive(stream);
-            } else if result == 0 {
-                stream.endpoint.keof.store(1, Ordering::Release);
-            }
+        if kind == Kind::Receive && !peek && moved > 0 && call.state().total > 0 {
+            upgrade::after_receive(stream);
         }
     }
     if call.state().done == 0 && !call.state().moved {

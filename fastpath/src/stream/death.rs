@@ -7,7 +7,8 @@
 //! knows nothing of those in our ring and says FIN. The reset it would have sent is made up for by ending the socket
 //! here, so that receive, send, poll, SO_ERROR and every epoll set that the kernel serves show what they show behind an
 //! RST: one error, then ends. Ending the socket discards what the kernel holds, so a reset waits (`reset_due`) until the
-//! program has read that. The other way round, an RST that only unread bells have caused is an end like any other.
+//! program has read that. The other way round, an RST that only unread bells have caused is an end like any other, where the ring carried
+//! what the dead had sent.
 //!
 //! `reset_due` and `reset_shown` are only ever set; the error itself is one, in the socket or in `Endpoint::error`.
 
@@ -82,6 +83,10 @@ impl Stream {
 
     /// The kernel said RST; is one due, or were there only bells that the dead had not consumed?
     fn is_reset_by_more_than_bells(&self) -> bool {
+        if self.endpoint.rx_ep.get() & 1 == 0 {
+            // What the dead had sent by the kernel may have perished with it; no end may hide that.
+            return true;
+        }
         let ep = self.endpoint.tx_ep.get();
         if ep & 1 == 1 {
             // Nothing of the program's was unread in the kernel at the upgrade (invariant 2).

@@ -208,6 +208,7 @@ impl Stream {
                 }
             }
             if endpoint.krx.get() != end && monotonic_ns() > deadline {
+                reached(Label::LeaveReset);
                 self.condemn(Reason::LeftBehind);
                 self.unlock_receiving();
                 return;

@@ -2,8 +2,8 @@
 //!
 //! A label names one atomic step of SWITCH.md §3 or §4. The code says [`reached`] as soon as the step is taken, so a
 //! process that dies at a label has done that step and nothing behind it. Steps that wait or that end what comes before
-//! them (SendLock, SendFull, ReceiveLock, SleepDrain, KernelSleep, LeaveReset, LeaveClose) are announced right before
-//! they are taken. The explicit-state model (`fastpath/switch-model`) maps its program counters to the same labels, and a
+//! them (SendLock, SendFull, ReceiveLock, SleepLock, SleepDrain, KernelSleep, RewindWait, LeaveReset, LeaveClose) are
+//! announced right before they are taken. The explicit-state model (`fastpath/switch-model`) maps its program counters to the same labels, and a
 //! test there compares the list with the model and with the code: a step that one of them lacks is a failing test.
 //!
 //! Without the cargo feature `step-hooks` [`reached`] is empty. With it, a label can kill or pause the process at its
@@ -79,6 +79,8 @@ labels! {
     ReceiveGrant,
     /// RECV, even, no grant, 2: `irx++` and unlock.
     ReceiveKernelEnter,
+    /// RECV, even, no grant: the program's own kernel receive.
+    ReceiveKernelCall,
     /// RECV, even, no grant: `krx+=n`, `irx--`.
     ReceiveKernelCount,
     /// RECV, even, grant, 2: count what the kernel holds (FIONREAD), before the look at `ep`.
@@ -97,13 +99,15 @@ labels! {
     /// RETREAT asked for: R writes `want`; the fence and BELL(tx) follow.
     WantWrite,
 
+    /// SLEEP 1: take `rx_lock`.
+    SleepLock,
     /// SLEEP 2: look for unread bells below `koff`; nobody asleep: consume them.
     SleepDrain,
     /// SLEEP 3: `asleep++`, then `arm` to the next odd value; the fence follows.
     SleepArm,
     /// SLEEP 4: look again.
     SleepLook,
-    /// KSLEEP: asleep in the kernel, no lock held, nothing consumed. Also for POLLOUT, when a REWIND waits for room.
+    /// KSLEEP: asleep in the kernel, no lock held, nothing consumed.
     KernelSleep,
 
     /// LEAVE 1: `gone=1` under `rx_lock`; the fence follows.
@@ -123,6 +127,8 @@ labels! {
     RewindStart,
     /// REWIND: send what the ring still holds into the kernel.
     RewindSend,
+    /// REWIND: the kernel is full; give `tx_lock` back, and sleep for POLLOUT, say EAGAIN, or go on with the own call.
+    RewindWait,
     /// REWIND: nothing is owed any more: `over`, plain kernel for ever.
     RewindOver,
 

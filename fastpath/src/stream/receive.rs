@@ -462,6 +462,7 @@ impl Stream {
     /// (0 for a peek or a failure).
     #[inline]
     pub fn kernel_received(&self, bytes: usize) {
+        reached(Label::ReceiveKernelCall);
         if bytes > 0 {
             self.endpoint.bytes_in.add(bytes as u64);
             crate::statistics::row_kernel_in(self.endpoint, bytes as u64);

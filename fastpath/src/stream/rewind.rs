@@ -90,7 +90,10 @@ impl Stream {
                         reached(Label::RewindSend);
                     }
                     Err(EINTR) => {}
-                    Err(EAGAIN) => return Rewound::Blocked,
+                    Err(EAGAIN) => {
+                        reached(Label::RewindWait);
+                        return Rewound::Blocked;
+                    }
                     Err(_) => break,
                 }
             }

@@ -76,6 +76,7 @@ impl Stream {
     }
 
     fn prepare(&self, wanted: Armed, minimum: usize) -> Sleep {
+        reached(Label::SleepLock);
         match self.lock_receiving() {
             Ok(()) => {}
             Err(NotLocked::Reentered) => return Sleep::Reentered,
@@ -243,15 +244,46 @@ impl Stream {
         if self.is_bound() && endpoint.rx_ep.get() & 1 == 1 {
             let before = endpoint.krx.get();
             self.consume_arrived();
-            if endpoint.krx.get() == before
-                && endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN
-                && endpoint.asleep.load(Ordering::Acquire) == 0
-            {
-                // No bell has done it: the end of the line, perhaps.
-                self.look_at_line();
+            if endpoint.krx.get() == before {
+                self.woke_without_bell();
             }
         }
         self.unlock_receiving();
+    }
+
+    /// A time-out, a signal, or the end of the line. Under `rx_lock`, `rx_ep` odd.
+    fn woke_without_bell(&self) {
+        let endpoint = self.endpoint;
+        let own = self.own();
+        // Nobody of that class sleeps: a bell that still came would lie unread, perhaps till this process dies, which
+        // would then be told as a reset and destroy what the kernel has not delivered.
+        if endpoint.armed_rx.load(Ordering::Acquire) == 0 {
+            Epoch::new(own.arm_rx()).disarm();
+        }
+        if endpoint.armed_tx.load(Ordering::Acquire) == 0 {
+            Epoch::new(own.arm_tx()).disarm();
+        }
+        if endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN
+            && endpoint.asleep.load(Ordering::Acquire) == 0
+        {
+            self.look_at_line();
+        }
+    }
+
+    /// Before a kernel send, which may last: takes bells that came when nobody waited for them any more.
+    #[inline]
+    pub fn take_stray_bells(&self) {
+        let endpoint = self.endpoint;
+        if self.is_bound()
+            && endpoint.rx_ep.get() & 1 == 1
+            && self.far().koff().load(Ordering::Acquire) != endpoint.krx.get()
+            && self.lock_receiving().is_ok()
+        {
+            if self.is_bound() && endpoint.rx_ep.get() & 1 == 1 {
+                self.consume_arrived();
+            }
+            self.unlock_receiving();
+        }
     }
 
     /// A sleeping receive took an error from the socket: kept, shown once, unless it is a reset under a ring.

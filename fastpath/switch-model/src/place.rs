@@ -80,7 +80,7 @@ places! {
     RetreatBell => Steps(&[RetreatBell]),
 
     /// SLEEP(tx) 1: wait for `rx_lock`.
-    WriterSleepLock => Bookkeeping("nothing is held, and nothing has changed since SendFull"),
+    WriterSleepLock => Steps(&[SleepLock]),
     /// SLEEP(tx) 2, and `asleep++` of 3.
     WriterSleepDrain => Steps(&[SleepDrain]),
     /// SLEEP(tx) 3: arm.
@@ -104,7 +104,7 @@ places! {
     /// REWIND: one byte from the ring into the kernel, or the end.
     RewindSend => Steps(&[RewindSend, RewindOver]),
     /// REWIND: the kernel is full, `tx_lock` given back.
-    RewindWait => Steps(&[KernelSleep]),
+    RewindWait => Steps(&[RewindWait]),
 
     /// LEAVE 1.
     LeaveGone => Steps(&[LeaveGone]),
@@ -132,7 +132,7 @@ places! {
     /// RECV 1 and 2, under `rx_lock`.
     ReceiveLocked => Steps(&[ReceiveGrant, ReceiveKernelEnter]),
     /// RECV, even, no grant: inside the program's own recv.
-    ReceiveInKernel => Bookkeeping("the kernel's own step: to others the words stay as ReceiveKernelEnter left them"),
+    ReceiveInKernel => Steps(&[ReceiveKernelCall]),
     /// RECV, even, no grant: out of the kernel, not counted yet.
     ReceiveCount => Steps(&[ReceiveKernelCount]),
     /// RECV, even, grant, 2: count what the kernel holds.

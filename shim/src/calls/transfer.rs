@@ -369,10 +369,11 @@ fn drive_send(call: &mut Call, stream: &Stream) -> Action {
             }
             Sent::Kernel => {
                 state.counted = Counted::KernelSend;
+                stream.take_stray_bells();
                 if state.done == 0 && !state.moved {
                     return Action::Counted;
                 }
-                if stream.is_far_dead() {
+                if state.done > 0 && stream.is_far_dead() {
                     // As a writer that the end finds waiting: what it did counts, the next call is told.
                     uncount(call, stream, 0);
                     let done = call.state().done;

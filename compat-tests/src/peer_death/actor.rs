@@ -44,6 +44,11 @@ const WARM_UP_ROUNDS: u64 = 60;
 const STREAM_BYTES: u64 = 3 << 20;
 /// Bytes each end writes before it reads, in the pattern of that name.
 const SPILL_BYTES: u64 = 2 << 20;
+/// Bytes that the survivor writes where the victim leaves some unread, and what the victim reads of them, in turns.
+const UNREAD_BYTES: u64 = 96 << 10;
+const UNREAD_ROUNDS: u64 = 400;
+/// Bytes of such a turn: more cannot be on their way into the victim's buffer when it dies.
+pub(super) const UNREAD_TURN_BYTES: u64 = 128;
 /// Bytes after which a writer must have noticed that nobody is there any more.
 const NOTICE_BYTES: u64 = 256 << 20;
 
@@ -113,6 +118,11 @@ pub fn run(script: Script, connect_to: Option<u16>) -> ! {
     // Messages here are sent in several pieces: Nagle's algorithm would make each wait for a delayed acknowledgement.
     let no_delay = calls::set_option(descriptor, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     must("TCP_NODELAY", no_delay);
+    let waits_elsewhere = script.part == Part::Survivor && script.sleep != Sleep::Receive;
+    if waits_elsewhere {
+        // So that its writers wait there, too.
+        must("fcntl", calls::set_nonblocking(descriptor, true));
+    }
     let actor = Actor::new(script, descriptor);
     match actor.script.part {
         Part::Victim => actor.play_victim(),
@@ -170,8 +180,7 @@ impl Actor {
     // ---- parts
 
     fn play_victim(&self) -> ! {
-        let connected_first = false;
-        self.warm_up(connected_first);
+        self.warm_up(false);
         self.phase(1);
         match self.script.pattern {
             Pattern::PingPong | Pattern::PingPongPolling => {
@@ -190,6 +199,16 @@ impl Actor {
             Pattern::Sink => {
                 self.read_some(STREAM_BYTES, 64);
                 // The survivor writes until it notices: this end simply goes.
+                calls::exit_now(0);
+            }
+            Pattern::Unread => {
+                for round in 0..UNREAD_ROUNDS {
+                    self.write_until(self.goal(UNREAD_TURN_BYTES), 0);
+                    self.read_some(UNREAD_TURN_BYTES, 0);
+                    if round % 32 == 0 {
+                        std::thread::sleep(Duration::from_micros(500));
+                    }
+                }
                 calls::exit_now(0);
             }
             Pattern::Both | Pattern::Toggle | Pattern::ToggledByPeer => {
@@ -229,8 +248,9 @@ impl Actor {
             }
             Pattern::PeerLeaves | Pattern::PeerLeavesSmall => {
                 // The first bytes wait in the ring when the survivor leaves; the others come after.
-                self.write_until(self.goal(24 << 10), 0);
-                std::thread::sleep(Duration::from_millis(6));
+                let small = self.script.pattern == Pattern::PeerLeavesSmall;
+                self.write_until(self.goal(if small { 60 << 10 } else { 24 << 10 }), 0);
+                std::thread::sleep(Duration::from_millis(if small { 25 } else { 6 }));
                 let written = self.write_until(self.goal(512 << 10), 0);
                 self.end_direction(written);
                 self.read_to_end(0);
@@ -258,6 +278,10 @@ impl Actor {
                 self.end_direction(Ended::Enough);
                 self.read_to_end(64)
             }
+            Pattern::Unread => {
+                self.write_until(self.goal(UNREAD_BYTES), 0);
+                self.read_to_end(0)
+            }
             Pattern::Sink => {
                 if self.write_until(self.goal(NOTICE_BYTES), 0) == Ended::Enough {
                     fail("wrote 256 MiB to nobody");
@@ -273,7 +297,8 @@ impl Actor {
                 self.read_to_end(0)
             }
             Pattern::PeerLeaves | Pattern::PeerLeavesSmall => {
-                std::thread::sleep(Duration::from_millis(3));
+                let small = self.script.pattern == Pattern::PeerLeavesSmall;
+                std::thread::sleep(Duration::from_millis(if small { 15 } else { 3 }));
                 self.leave();
             }
         };
@@ -288,7 +313,11 @@ impl Actor {
         } else {
             ended
         };
-        let received = self.notes.received().load(SeqCst);
+        let notes = &self.notes;
+        notes
+            .taken_at_end()
+            .store(notes.taken().load(SeqCst), SeqCst);
+        let received = notes.received().load(SeqCst);
         let line = format!("END {ended:?} {received}\n");
         let _ = calls::write(1, line.as_bytes());
         for _ in 0..50 {
@@ -313,13 +342,27 @@ impl Actor {
 
     /// The survivor's requests and the victim's answers, so that both have seen the other's second request.
     fn warm_up(&self, asks: bool) {
-        for _ in 0..WARM_UP_ROUNDS {
+        self.exchange(asks, WARM_UP_ROUNDS, 64);
+        if self.script.pattern != Pattern::PeerLeavesSmall {
+            return;
+        }
+        // A direction that has carried much by the ring gets a longer one at its next upgrade: more than the kernel's
+        // buffers will take.
+        self.exchange(asks, WARM_UP_ROUNDS, 512);
+        for wanted in [false, true] {
+            let _ = status::accelerate(self.descriptor, wanted);
+            self.exchange(asks, WARM_UP_ROUNDS, 64);
+        }
+    }
+
+    fn exchange(&self, asks: bool, rounds: u64, bytes: u64) {
+        for _ in 0..rounds {
             for writes in [asks, !asks] {
                 if writes {
-                    if self.write_until(self.goal(64), 0) == Ended::Reset {
+                    if self.write_until(self.goal(bytes), 0) == Ended::Reset {
                         return;
                     }
-                } else if self.read_some(64, 0) != Ended::Enough {
+                } else if self.read_some(bytes, 0) != Ended::Enough {
                     return;
                 }
             }
@@ -430,7 +473,7 @@ impl Actor {
                             notes.taken_on_ring().store(position + from as u64, SeqCst);
                         }
                     }
-                    Err(libc::EAGAIN) => self.poll(false),
+                    Err(libc::EAGAIN) => self.wait_for_room(),
                     Err(libc::EINTR) => {}
                     Err(libc::EPIPE | libc::ECONNRESET) => {
                         self.reset_seen.store(true, SeqCst);
@@ -445,16 +488,24 @@ impl Actor {
         }
     }
 
-    fn poll(&self, readable: bool) {
-        let asked = Readiness {
-            readable,
-            writable: !readable,
-            trouble: false,
+    fn wait_for_room(&self) {
+        let kind = match self.script.sleep {
+            Sleep::Epoll => Wait::EpollLevel,
+            Sleep::Receive | Sleep::Poll => Wait::Poll,
         };
-        match calls::poll(self.descriptor, asked, None, -1, false) {
+        let interest = Readiness {
+            writable: true,
+            ..Readiness::default()
+        };
+        let waiter = must(
+            "epoll set",
+            Waiter::new(kind, self.descriptor, interest, None),
+        );
+        match waiter.wait(interest, &mut self.random(3)) {
             Ok(_) | Err(libc::EINTR) => {}
-            Err(code) => fail(&format!("poll: {}", errno_text(code))),
+            Err(code) => fail(&format!("waiting for room: {}", errno_text(code))),
         }
+        waiter.close();
     }
 
     fn read_to_end(&self, pause_every: u64) -> Ended {

@@ -1,11 +1,12 @@
 //! Runs cases: a label, a pattern, a way to sleep; judges what the survivor got.
 
-use super::actor::{Part, Script};
+use super::actor::{self, Part, Script};
 use super::notes::Notes;
 use super::pattern::{Pattern, Sleep};
 use crate::torture::hang;
 use crate::torture::processes::{self, Environment, Process};
 use crate::torture::report::Report;
+use fastpath::stream::labels::Label;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
@@ -289,6 +290,34 @@ fn judge(case: &Case, killed: bool, notes: &Path, said: &[String]) -> Result<(),
     }
     if kind == "Eof" && received < taken && !producer_lost {
         return wrong("an orderly end, but bytes are missing");
+    }
+    let survivor = Notes::open(&notes.with_extension("survivor"))
+        .map_err(|code| format!("the survivor's notes: errno {code}"))?;
+    let victim_received = noted.received().load(SeqCst);
+    // Where the kernel carried what the killed had sent last, unread bells may turn its end into a reset.
+    let moves_carriers = ["Upgrade", "Retreat", "Rewind", "Leave", "Fin"];
+    let by_ring = on_ring == taken
+        && matches!(&case.death, Death::Step(label, _)
+            if !moves_carriers.iter().any(|steps| label.starts_with(steps)));
+    if killed && by_ring && kind == "Reset" && survivor.begun().load(SeqCst) <= victim_received {
+        return wrong("a reset, although the killed had left nothing unread");
+    }
+    // Written before the death, for the survivor only waited since.
+    let left_unread = survivor
+        .taken_at_end()
+        .load(SeqCst)
+        .saturating_sub(victim_received);
+    if killed
+        && kind == "Eof"
+        && case.pattern == Pattern::Unread
+        && left_unread > actor::UNREAD_TURN_BYTES
+    {
+        return wrong("an orderly end, although the killed had left bytes unread");
+    }
+    let published =
+        matches!(&case.death, Death::Step(label, _) if label == Label::SendPublish.name());
+    if killed && published && received <= taken && !producer_lost {
+        return wrong("nothing of what was published last has arrived");
     }
     if !killed && kind != "Eof" && !case.pattern.may_reset() && case.pattern != Pattern::Sink {
         return wrong("a reset after an orderly end");

@@ -55,6 +55,12 @@ impl Notes {
         &self.words[5]
     }
 
+    /// Bytes that this end's calls had taken when it saw the end of the stream.
+    #[must_use]
+    pub fn taken_at_end(&self) -> &AtomicU64 {
+        &self.words[6]
+    }
+
     /// All words, for texts.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -7,6 +7,8 @@ pub enum Pattern {
     Stream,
     /// The survivor is busy writing, the victim reads, now and then too slowly.
     Sink,
+    /// The survivor has written more than the victim ever reads, and waits for what the victim writes meanwhile.
+    Unread,
     /// Requests and answers in turn.
     PingPong,
     /// As before, and the victim waits in `poll` on a non-blocking descriptor.
@@ -37,10 +39,11 @@ pub enum Pattern {
 
 impl Pattern {
     /// All of them.
-    pub const ALL: [Pattern; 15] = [
+    pub const ALL: [Pattern; 16] = [
         Pattern::PingPong,
         Pattern::Stream,
         Pattern::Sink,
+        Pattern::Unread,
         Pattern::PingPongPolling,
         Pattern::Both,
         Pattern::Toggle,
@@ -73,8 +76,10 @@ impl Pattern {
     /// True when an orderly end of the victim may still reset the connection.
     #[must_use]
     pub fn may_reset(self) -> bool {
-        matches!(self, Pattern::Close | Pattern::CloseUnread | Pattern::Leave)
-            || self.survivor_leaves()
+        matches!(
+            self,
+            Pattern::Close | Pattern::CloseUnread | Pattern::Leave | Pattern::Unread
+        ) || self.survivor_leaves()
     }
 }
 

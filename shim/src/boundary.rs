@@ -101,6 +101,8 @@ pub struct State {
     pub takes_less: bool,
     /// Times in a row that the call had to yield.
     pub yields: u32,
+    /// Times that the call was about to sleep and found a reason not to.
+    pub sleepless: u32,
 }
 
 impl State {
@@ -137,6 +139,7 @@ impl State {
             moved: false,
             takes_less: false,
             yields: 0,
+            sleepless: 0,
         }
     }
 }

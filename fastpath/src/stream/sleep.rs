@@ -103,10 +103,12 @@ impl Stream {
             reached(Label::KernelSleep);
             return self.bounded_if_needed(Armed::Counted);
         }
-        let end = if far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get() {
-            far.koff().load(Ordering::Acquire)
-        } else {
+        let ep = far.ep().load(Ordering::Acquire);
+        let is_switched = ep != endpoint.rx_ep.get();
+        let end = if is_switched {
             far.kr().load(Ordering::Acquire)
+        } else {
+            far.koff().load(Ordering::Acquire)
         };
         if endpoint.krx.get() != end {
             if endpoint.asleep.load(Ordering::Acquire) > 0 {
@@ -115,6 +117,10 @@ impl Stream {
             if self.consume_to(end) != Drained::Bells {
                 return Sleep::Retry;
             }
+        }
+        if is_switched && endpoint.krx.get() == end {
+            // All bells up to the switch are here: it can be passed. Else the closing one will wake us.
+            return Sleep::Retry;
         }
         self.enter_sleep();
         if wanted.readers() {
@@ -128,7 +134,7 @@ impl Stream {
         reached(Label::SleepArm);
         // Second look, behind the full fence of `arm` (partners: SEND publishes tail, RECV publishes head, UPGRADE and
         // RETREAT publish ep, each with a fence before it reads `arm`).
-        let readable = wanted.readers() && self.sees_something_to_read(minimum);
+        let readable = wanted.readers() && self.sees_something_to_read(minimum, ep);
         let sendable = wanted.writers() && (self.can_send() || !self.is_line_live());
         let rewind = far.gone().load(Ordering::Acquire) != 0 && endpoint.over.get() == 0;
         if readable || sendable || (rewind && endpoint.rewind_position.get() == 0) {
@@ -164,7 +170,8 @@ impl Stream {
         Sleep::Line(armed)
     }
 
-    fn sees_something_to_read(&self, minimum: usize) -> bool {
+    /// `ep` is what is known of the far side's switches.
+    fn sees_something_to_read(&self, minimum: usize, ep: u32) -> bool {
         let endpoint = self.endpoint;
         let far = self.far();
         let available = far
@@ -172,7 +179,7 @@ impl Stream {
             .load(Ordering::Acquire)
             .wrapping_sub(endpoint.rx_head.get());
         available >= minimum.max(1) as u64
-            || far.ep().load(Ordering::Acquire) != endpoint.rx_ep.get()
+            || far.ep().load(Ordering::Acquire) != ep
             || self.has_far_fin()
             || endpoint.keof.load(Ordering::Acquire) != 0
     }
@@ -312,7 +319,8 @@ impl Stream {
         if self.endpoint.rx_ep.get() & 1 == 0 {
             return false;
         }
-        self.sees_something_to_read(minimum) || self.far().gone().load(Ordering::Relaxed) != 0
+        self.sees_something_to_read(minimum, self.endpoint.rx_ep.get())
+            || self.far().gone().load(Ordering::Relaxed) != 0
     }
 
     /// What a spinning writer looks at.

@@ -48,6 +48,9 @@ const SIGPIPE: c_int = 13;
 const IOV_MAX: usize = 1024;
 /// Wakes of one call after which it is asked what lies on the line.
 const VAIN_WAKES: u32 = 4;
+/// Reasons not to sleep, in one call, that are believed. A far side that shows more of them lies, or others take what is
+/// there: either way a nap is due.
+const SLEEPLESS_MAX: u32 = 64;
 
 /// Starts a send.
 ///
@@ -678,6 +681,7 @@ fn learn(state: &mut State, stream: &Stream) {
         );
     }
     state.wait_began_ticks = 0;
+    state.sleepless = 0;
     state.spun = false;
     state.missed = false;
     state.interrupted = false;
@@ -746,7 +750,14 @@ fn falls_asleep(call: &mut Call, armed: Armed) {
 
 fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
     match sleep {
-        Sleep::Retry => None,
+        Sleep::Retry => {
+            call.state().sleepless += 1;
+            if call.state().sleepless <= SLEEPLESS_MAX {
+                return None;
+            }
+            // Of the kernel only what cannot be overlooked: errors and hang-ups.
+            Some(poll_for(call, 0, 1))
+        }
         Sleep::Crowded => Some(Action::Yield),
         Sleep::Reentered => Some(reentered(call)),
         Sleep::Line(armed) => {

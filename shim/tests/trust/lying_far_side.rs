@@ -21,13 +21,15 @@ fn a_far_side_that_scribbles_over_its_memory_harms_its_own_connections_only() {
         let number = words.nth(1).expect(name);
         number.parse().expect("a number")
     };
-    assert_eq!(said("liars"), LIARS, "{output}");
+    assert!(said("liars") > LIARS, "{output}");
     // Most of their connections were on rings, or nothing was tried.
     assert!(said("accelerated") > 2 * LIARS, "{output}");
     assert!(said("scribbles") > 10_000, "{output}");
     assert!(said("resets") > LIARS, "{output}");
     assert!(said("honest") > 1000, "{output}");
     assert!(said("ring_bytes") > 1_000_000, "{output}");
+    // Hundreds of lies stood there at once, and the victim slept.
+    assert!(said("silent_percent") < 50, "{output}");
     // The victim says so itself, and nothing went wrong in it.
     let reports = reports(&file);
     let victim = reports

@@ -42,6 +42,8 @@ static struct shared {
     volatile int stop, port, failed;
     volatile long liars, accelerated, scribbles, resets, ends, honest, open, ring_bytes;
     volatile long beat; /* exchanges of honest processes: the watchdog's proof of life */
+    volatile int linger, quiet, leave;
+    volatile long lingering;
 } *shared;
 
 static long now_ms(void)
@@ -325,6 +327,10 @@ static void honest(unsigned number)
             must(send(sockets[count++], &letter, 1, 0) == 1, "the first byte");
         }
     while (!shared->stop) {
+        if (shared->quiet) {
+            usleep(1000);
+            continue;
+        }
         int result = exchange(sockets[next_random(&random) % (unsigned)count], &random,
                               1 + next_random(&random) % (next_random(&random) % 8 ? 64 : 6000), PATIENCE_MS);
         if (result != 1)
@@ -465,6 +471,12 @@ static long raw(long number, long first, long second, long third)
 
 static void leave_without_a_word(void)
 {
+    if (shared->linger) {
+        /* Everything stays as it was left, and nothing more is said. */
+        __sync_fetch_and_add(&shared->lingering, 1);
+        while (!shared->leave)
+            usleep(1000);
+    }
     raw(SYS_exit_group, 0, 0, 0);
     __builtin_trap();
 }
@@ -522,6 +534,49 @@ static void lie_about_the_ring(int descriptor, uint64_t *random)
             break;
 }
 
+/* One word of a connection's entry is wrong, in one way; nothing else ever is. */
+static const struct {
+    size_t place;
+    int is_long;
+} words_of_an_entry[] = {
+    {AXIO_ENTRY_TAIL, 1},       {AXIO_ENTRY_KOFF, 1},       {AXIO_ENTRY_KR, 1},      {AXIO_ENTRY_EP, 0},
+    {AXIO_ENTRY_FIN, 0},        {AXIO_ENTRY_RINGING, 0},    {AXIO_ENTRY_STAMP, 1},   {AXIO_ENTRY_HEAD, 1},
+    {AXIO_ENTRY_KRX, 1},        {AXIO_ENTRY_RX_EP, 0},      {AXIO_ENTRY_GRANT, 0},   {AXIO_ENTRY_WANT, 0},
+    {AXIO_ENTRY_GONE, 0},       {AXIO_ENTRY_ARM_RX, 0},     {AXIO_ENTRY_ARM_TX, 0},  {AXIO_ENTRY_GENERATION, 0},
+    {AXIO_ENTRY_STATE, 0},      {AXIO_ENTRY_LEAVING, 0},    {AXIO_ENTRY_WAITER, 0},  {AXIO_ENTRY_WATCH, 0},
+    {AXIO_ENTRY_RING_OFFSET, 0}, {AXIO_ENTRY_RING_BYTES, 0},
+};
+#define WORDS (sizeof words_of_an_entry / sizeof *words_of_an_entry)
+#define WAYS 6
+#define SILENT (WORDS * WAYS)
+
+static void lie_once(int descriptor, unsigned which)
+{
+    if (!find_entry(descriptor))
+        return;
+    unsigned char *entry = lie.region->base + AXIO_ENTRY_PLACE(lie.region->slots, lie.slot);
+    size_t place = words_of_an_entry[which % WORDS].place;
+    volatile uint64_t *koff = (uint64_t *)(entry + AXIO_ENTRY_KOFF), *kr = (uint64_t *)(entry + AXIO_ENTRY_KR);
+    unsigned char bell = (unsigned char)*koff;
+    uint64_t before = words_of_an_entry[which % WORDS].is_long ? *(volatile uint64_t *)(entry + place)
+                                                              : *(volatile uint32_t *)(entry + place);
+    const uint64_t values[WAYS] = {before + 1, before - 1, before + 2, before + 40, 0, ~0ull};
+    uint64_t value = values[which / WORDS % WAYS];
+    if (place == AXIO_ENTRY_EP)
+        *kr = *koff + 2; /* a switch whose bell never comes */
+    if (words_of_an_entry[which % WORDS].is_long)
+        *(volatile uint64_t *)(entry + place) = value;
+    else
+        *(volatile uint32_t *)(entry + place) = (uint32_t)value;
+    __sync_synchronize();
+    lie.count++;
+    /* A bell as it should be: whoever sleeps looks. */
+    if (place != AXIO_ENTRY_KOFF)
+        *koff += 1;
+    __sync_synchronize();
+    raw(SYS_sendto, descriptor, (long)&bell, 1);
+}
+
 static void liar(unsigned seed)
 {
     uint64_t random = (seed + 1) * 0x9e3779b97f4a7c15ull;
@@ -531,11 +586,11 @@ static void liar(unsigned seed)
     signal(SIGBUS, own_trouble);
     signal(SIGALRM, own_trouble);
     signal(SIGABRT, own_trouble);
-    alarm(3);
+    alarm(shared->linger ? 60 : 3);
     for (int index = 0; index < 8; index++)
         next_random(&random);
     for (int index = 0; index < PER_LIAR; index++) {
-        int kind = (int)(next_random(&random) % 6);
+        int kind = shared->linger ? index : (int)(next_random(&random) % 6);
         letters[index] = kind == 5 ? CONNECT_TO : kinds[kind];
         if (kind == 5) {
             int port, listener = listen_on(&port), caller = connect_to(shared->port);
@@ -568,9 +623,14 @@ static void liar(unsigned seed)
     if (region_count == 0)
         leave_without_a_word();
     lie.random = next_random(&random);
-    unsigned mode = seed % (TARGETS + 2);
+    unsigned mode = shared->linger ? TARGETS + 2 : seed % (TARGETS + 3);
     int victims_first = 0;
-    if (mode == TARGETS) {
+    if (mode == TARGETS + 2) {
+        for (int index = 0; index < PER_LIAR; index++)
+            lie_once(sockets[index], shared->linger ? seed : (unsigned)(next_random(&random) >> 8));
+        if (!shared->linger)
+            usleep(3000);
+    } else if (mode == TARGETS) {
         for (int index = 0; index < PER_LIAR; index++)
             if (letters[index] != 's')
                 lie_about_the_ring(sockets[index], &random);
@@ -646,6 +706,47 @@ static void check(pid_t child, const char *who)
 
 static pid_t the_victim, the_honest[2];
 
+/* Clock ticks of CPU time that a process has used (proc(5)). */
+static long cpu_of(pid_t process)
+{
+    char name[64], text[1024] = {0};
+    unsigned long user = 0, system = 0;
+    snprintf(name, sizeof name, "/proc/%d/stat", process);
+    int file = open(name, O_RDONLY | O_CLOEXEC);
+    must(file >= 0 && read(file, text, sizeof text - 1) > 0, "the victim's CPU time");
+    close(file);
+    must(sscanf(strrchr(text, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2,
+         "the victim's CPU time");
+    return (long)(user + system);
+}
+
+/* Liars that stay alive behind their lies, silent: nobody may spin on one. CPU time of the victim, percent of a second. */
+static long cpu_of_a_silent_second(void)
+{
+    pid_t liars[SILENT];
+    int status;
+    shared->linger = 1;
+    for (unsigned index = 0; index < SILENT; index++) {
+        liars[index] = start(liar, index);
+        for (long began = now_ms(); shared->lingering <= (long)index; usleep(500)) {
+            check(the_victim, "the victim");
+            must(now_ms() - began < PATIENCE_MS, "a liar that hangs");
+        }
+    }
+    shared->quiet = 1;
+    usleep(300000);
+    long before = cpu_of(the_victim);
+    usleep(1000000);
+    long used = cpu_of(the_victim) - before;
+    if (getenv("SHOW"))
+        usleep(10000000);
+    shared->quiet = 0;
+    shared->leave = 1;
+    for (unsigned index = 0; index < SILENT; index++)
+        waitpid(liars[index], &status, 0);
+    return used * 100 / sysconf(_SC_CLK_TCK);
+}
+
 static void stop_all(void)
 {
     pid_t all[] = {the_victim, the_honest[0], the_honest[1]};
@@ -691,6 +792,7 @@ int main(int count, char **words)
             return 1;
         }
     }
+    long silent_percent = cpu_of_a_silent_second();
     /* Every connection of a liar has ended; only those of the honest are left. */
     for (long started = now_ms(); shared->open != 2 * 4 * HONEST_PER_KIND; usleep(1000)) {
         check(the_victim, "the victim");
@@ -715,7 +817,9 @@ int main(int count, char **words)
         return 1;
     }
     the_victim = 0;
-    printf("liars %ld accelerated %ld scribbles %ld resets %ld ends %ld honest %ld ring_bytes %ld\n", shared->liars,
-           shared->accelerated, shared->scribbles, shared->resets, shared->ends, shared->honest, shared->ring_bytes);
+    printf("liars %ld accelerated %ld scribbles %ld resets %ld ends %ld honest %ld ring_bytes %ld silent_percent %ld\n",
+           shared->liars,
+           shared->accelerated, shared->scribbles, shared->resets, shared->ends, shared->honest, shared->ring_bytes,
+           silent_percent);
     return 0;
 }

@@ -167,6 +167,8 @@ fn a_connection_moved_over_another_one(stage: &mut Stage) {
     stage.near(|near| {
         let _ = near.send(b"last of the second", 0);
         let _ = near.observe("dup2", files::dup2(first, near.fd));
+        // The number means the first connection from here on.
+        near.start_counting();
         let _ = near.send(b"first by its new number", 0);
         let second = std::mem::replace(&mut near.fd, first);
         let _ = near.send(b", by its old one", 0);
@@ -179,6 +181,7 @@ fn a_connection_moved_over_another_one(stage: &mut Stage) {
         let _ = far.recv(1, 0);
         far.close();
         far.fd = first;
+        far.start_counting();
         far.receives(39);
         let _ = far.send(b"answer", 0);
     });

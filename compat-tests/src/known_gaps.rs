@@ -25,14 +25,8 @@ pub const KNOWN_GAPS: &[KnownGap] = &[
         Mode::Evidence,
         BEHIND_THE_END,
     ),
-    gap("a_writer_that_nobody_sees", Mode::Eager, UNSEEN),
-    gap("a_writer_that_nobody_sees", Mode::Evidence, UNSEEN),
-    gap("a_reader_that_nobody_sees", Mode::Eager, UNSEEN),
-    gap("a_reader_that_nobody_sees", Mode::Evidence, UNSEEN),
 ];
 
-const UNSEEN: &str = "Bytes that are written or read by instructions of the program's own, behind the library, are not \
-noticed yet while nothing else happens on the connection.";
 const BEHIND_THE_END: &str = "A connection whose end has arrived, with bytes unread in the ring, is reset when its last \
 holder executes another program: nothing can be put before an end that the kernel has queued.";
 

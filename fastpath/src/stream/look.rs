@@ -378,6 +378,8 @@ impl Stream {
             };
             if before != end {
                 self.consume_to(end);
+            } else if self.holds_foreign_bytes() {
+                self.condemn(Reason::UsedBehind);
             }
         }
         let taken = endpoint.krx.get().wrapping_sub(before);

@@ -445,6 +445,15 @@ impl Stream {
                 .krx()
                 .store(endpoint.krx.add(taken), Ordering::Release);
         }
+        // A bell that is late is on its way; one that has gone was taken by somebody whose calls are not seen (POSIX.md
+        // row 35).
+        if end.is_none()
+            && taken < wanted
+            && line::taken_offset(self.descriptor).is_some_and(|offset| offset > endpoint.krx.get())
+        {
+            self.condemn(Reason::UsedBehind);
+            return Drained::Condemned;
+        }
         match end {
             None => Drained::Bells,
             Some(errno) => {

@@ -7,7 +7,7 @@ use super::links::Kind;
 use super::registration::{Registration, flag};
 use super::{arming, exposed, harvest, tables, trampolines, watchers};
 use crate::boundary::me;
-use crate::{fd_table, upgrade};
+use crate::{fd_table, status, upgrade};
 use core::ffi::c_int;
 use fastpath::endpoint::Endpoint;
 use fastpath::stream::Stream;
@@ -16,6 +16,7 @@ use kmod_interface::reason::Reason;
 /// A direction of the stream has changed its carrier, it was bound, shut down or given up, or bells were consumed that a
 /// set may be asleep for.
 pub fn changed(stream: &Stream) {
+    status::after_switch(stream);
     if let Some(endpoint) = watchers::index_of(stream.endpoint) {
         tell_watchers(endpoint, None, true);
     }

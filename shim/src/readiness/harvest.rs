@@ -6,6 +6,7 @@ use super::kernel_set::{self, ERR, Event, HUP, IN, OUT, PRI, RDHUP, RDNORM};
 use super::links::{By, Kind};
 use super::registration::{Registration, flag};
 use super::{changes, decide, members, tables};
+use crate::status;
 use fastpath::ready;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
@@ -296,6 +297,7 @@ fn after_look(
 ) {
     if stream.switched.get() {
         held.adjust(index, registration, stream);
+        status::update_row(stream.endpoint);
     }
     if stream.switched.get() || stream.drained.get() {
         deferred.add(registration.endpoint.get());
@@ -407,6 +409,7 @@ fn first_with(held: &Held, data: u64, behind: Option<u32>) -> Option<u32> {
 }
 
 fn after_hearing(stream: &Stream, registration: &Registration, deferred: &mut Deferred) {
+    status::after_switch(stream);
     if stream.drained.get() || stream.switched.get() {
         deferred.add(registration.endpoint.get());
     }

@@ -54,10 +54,13 @@ pub fn before_send(stream: &Stream) {
     if endpoint.role.get() == role::CONNECTING && endpoint.last_transfer.get() == 1 {
         eviction::at_turn(stream);
     }
-    if endpoint.negotiation.load(Ordering::Acquire) != 0 {
+    let negotiation = endpoint.negotiation.load(Ordering::Acquire);
+    if negotiation != 0 {
         if endpoint.role.get() == role::CONNECTING && endpoint.last_transfer.get() == 1 {
-            count_turn_of_negotiation(endpoint);
             endpoint.last_transfer.set(2);
+            if count_turn_of_negotiation(endpoint) && is_negotiator(endpoint) {
+                Connector::from_number(negotiation).renew();
+            }
         }
         advance(stream);
         return;
@@ -88,14 +91,20 @@ pub fn after_send(stream: &Stream) {
     if endpoint.binding.load(Ordering::Relaxed) == binding::BOUND {
         eviction::at_own_call(stream);
     }
-    if endpoint.binding.load(Ordering::Relaxed) == binding::NONE
-        && endpoint.role.get() == role::CONNECTING
-        && endpoint.negotiation.load(Ordering::Relaxed) == 0
-        // C at half of what S waits for, so that the box is there when S dials.
-        && passed_bytes(endpoint, endpoint.bytes_out.get().saturating_mul(2))
-        && may_discover(endpoint)
+    if endpoint.binding.load(Ordering::Relaxed) != binding::NONE
+        || endpoint.negotiation.load(Ordering::Relaxed) != 0
     {
-        open_box(stream, Chance::Later);
+        return;
+    }
+    let bytes = endpoint.bytes_out.get();
+    if endpoint.role.get() == role::CONNECTING {
+        // C at half of what S waits for, so that the box is there when S dials.
+        if passed_bytes(endpoint, bytes.saturating_mul(2)) && may_discover(endpoint) {
+            open_box(stream, Chance::OneWay);
+        }
+    } else if passed_bytes(endpoint, bytes) && may_discover(endpoint) {
+        // Of what S sends C may have read less than half: then a later probe finds the box.
+        dial(stream, true);
     }
 }
 
@@ -129,7 +138,7 @@ pub fn after_receive(stream: &Stream) {
     }
     if endpoint.negotiation.load(Ordering::Acquire) != 0 {
         if endpoint.role.get() == role::ACCEPTING && before == 2 {
-            count_turn_of_negotiation(endpoint);
+            let _ = count_turn_of_negotiation(endpoint);
         }
         advance(stream);
         return;
@@ -149,7 +158,7 @@ pub fn after_receive(stream: &Stream) {
     } else if passed_bytes(endpoint, endpoint.bytes_in.get().saturating_mul(2))
         && may_discover(endpoint)
     {
-        open_box(stream, Chance::Later);
+        open_box(stream, Chance::OneWay);
     }
 }
 
@@ -166,10 +175,10 @@ fn take_turn(endpoint: &Endpoint) -> bool {
     true
 }
 
-/// A turn while a negotiation is under way: no chance, but both ends must count alike, or they would seek each other at
-/// different times ever after.
-fn count_turn_of_negotiation(endpoint: &Endpoint) {
-    let _ = take_turn(endpoint);
+/// A turn while a negotiation is under way: no chance of this side, but both ends must count alike, or they would seek
+/// each other at different times ever after. True when the far side's next chance is due.
+fn count_turn_of_negotiation(endpoint: &Endpoint) -> bool {
+    take_turn(endpoint)
 }
 
 fn passed_bytes(endpoint: &Endpoint, bytes: u64) -> bool {

@@ -162,6 +162,9 @@ fn put(tag: u64, negotiation: Negotiation) -> Result<Acceptor, Reason> {
 impl Negotiation {
     fn step(&mut self, tcp: BorrowedFd<'_>) -> Result<Progress, Reason> {
         confined()?;
+        if self.patience.rests() {
+            return Ok(Progress::Pending);
+        }
         let in_time = self.patience.call();
         let bound = match &mut self.stage {
             Stage::Answered(answered) => answered.step(tcp, &self.pair, &self.knocker)?,

@@ -128,6 +128,11 @@ impl Claims {
         self.acknowledged.is_some() || self.open.iter().any(Option::is_some)
     }
 
+    /// True once S has answered one, and we have knocked.
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged.is_some()
+    }
+
     /// One step.
     pub fn advance(
         &mut self,

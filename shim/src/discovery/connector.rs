@@ -42,6 +42,9 @@ pub enum Chance {
     First,
     /// Each later chance (8th, 64th, 512th): claims and a box.
     Later,
+    /// So many bytes in one direction: as `Later`, but the far side looks only when it has seen twice as many, which may
+    /// be hundreds of calls later.
+    OneWay,
 }
 
 /// A negotiation of a connecting side; a handle, and the owner's to advance or abandon.
@@ -65,6 +68,8 @@ struct Taken {
 struct Negotiation {
     pair: AddressPair,
     patience: Patience,
+    /// Begun by bytes in one direction: patient before the ends have met, too.
+    is_one_way: bool,
     knocker: Knocker,
     claims: Claims,
     mailbox: Mailbox,
@@ -128,7 +133,7 @@ impl Connector {
             Chance::Between => claims.is_summons(),
             Chance::ClaimOnly => false,
             Chance::First => claims.is_summons() || !claims.is_any(),
-            Chance::Later => true,
+            Chance::Later | Chance::OneWay => true,
         };
         let mut mailbox = Mailbox::NONE;
         if wants_box && may_box {
@@ -150,6 +155,7 @@ impl Connector {
         let negotiation = Negotiation {
             pair: *pair,
             patience: Patience::new(),
+            is_one_way: chance == Chance::OneWay,
             knocker,
             claims,
             mailbox,
@@ -190,6 +196,17 @@ impl Connector {
         }
     }
 
+    /// A due turn, at which the far side will look: a box that nobody has dialled yet waits as long as a new one would.
+    /// Bytes in one direction may have opened it long before.
+    pub fn renew(&self) {
+        NEGOTIATIONS.enter(self.0, |negotiation| {
+            if negotiation.mailbox.is_open() && negotiation.admitted.is_none() {
+                negotiation.patience = Patience::new();
+            }
+            ((), Leave::Keep)
+        });
+    }
+
     /// Gives up: the socket's options are as they were, all descriptors closed.
     pub fn abandon(self, tcp: BorrowedFd<'_>) {
         NEGOTIATIONS.enter(self.0, |negotiation| {
@@ -219,7 +236,15 @@ impl Connector {
 impl Negotiation {
     fn step(&mut self, tcp: BorrowedFd<'_>) -> Result<Progress, Reason> {
         confined()?;
-        let calls = self.patience.calls();
+        let have_met = self.admitted.is_some() || self.claims.is_acknowledged();
+        if (have_met || self.is_one_way) && self.patience.rests() {
+            return Ok(Progress::Pending);
+        }
+        let calls = if self.is_one_way {
+            0
+        } else {
+            self.patience.calls()
+        };
         let in_time = self.patience.call();
         if self.taken.is_none() {
             match self
@@ -230,6 +255,9 @@ impl Negotiation {
                 Standing::Acknowledged => {
                     // One proof at a time: both use the same five options.
                     self.mailbox.close();
+                    if !have_met {
+                        self.patience.meet();
+                    }
                     return in_time.then_some(Progress::Pending).ok_or(Reason::TimedOut);
                 }
                 // A summons that is refused or not heard: nobody will come to the box.
@@ -261,6 +289,9 @@ impl Negotiation {
     fn step_box(&mut self, tcp: BorrowedFd<'_>) -> Result<Option<Bound>, Reason> {
         if self.admitted.is_none() {
             self.admitted = self.mailbox.admit(tcp, &self.pair)?;
+            if self.admitted.is_some() {
+                self.patience.meet();
+            }
         }
         let (Some(far_end), Some(visitor)) = (self.admitted, self.mailbox.visitor()) else {
             return Ok(None);

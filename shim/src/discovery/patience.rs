@@ -13,11 +13,22 @@ pub const STALE_CLAIM_MS: u64 = 150;
 /// Time between two searches for such claims.
 pub const STALE_LOOK_MS: u64 = 20;
 
+/// Calls of a negotiation between ends that have met that are all heard. Later ones may rest.
+const BRISK_CALLS: u32 = 16;
+
 /// Time and calls of one negotiation (TRUST.md "Limits": 1 s or 64 calls).
+///
+/// Two ends need not call equally often: what one sends by a single `sendfile` the other reads in a hundred pieces, and
+/// its 64 calls would be over before the first has made its next. So once the ends have met, or where the far side is known
+/// to look only later, and when the brisk calls are used up, the call after the n-th is heard only n - 16 milliseconds
+/// later; the 64 last about as long as the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     started_ms: u64,
+    heard_ms: u64,
     calls: u32,
+    /// Calls from which on they may rest.
+    brisk: u32,
 }
 
 impl Patience {
@@ -25,12 +36,25 @@ impl Patience {
     pub fn new() -> Patience {
         Patience {
             started_ms: clock::now_ms(),
+            heard_ms: 0,
             calls: 0,
+            brisk: BRISK_CALLS,
         }
+    }
+    /// The ends have met: what is left goes briskly again.
+    pub fn meet(&mut self) {
+        self.brisk = self.calls + BRISK_CALLS;
+    }
+    /// True when this call need not be heard, because another was lately. For ends that have met; a stranger's silence is
+    /// worth the calls of the limit and no more.
+    pub fn rests(&self) -> bool {
+        let pause_ms = self.calls.saturating_sub(self.brisk);
+        pause_ms > 0 && clock::now_ms() < self.heard_ms + u64::from(pause_ms)
     }
     /// One more call; false when it was the last.
     pub fn call(&mut self) -> bool {
         self.calls += 1;
+        self.heard_ms = clock::now_ms();
         self.calls < HANDSHAKE_LIMIT_CALLS && !self.is_over()
     }
     /// Calls so far.
@@ -101,5 +125,32 @@ impl Knocker {
             self.restore(unsafe { BorrowedFd::borrow_raw(self.number) });
         }
         self.knocking = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_that_calls_much_more_often_than_the_other_has_a_second_all_the_same() {
+        let mut patience = Patience::new();
+        let (mut calls, mut heard) = (0_u64, 0);
+        loop {
+            calls += 1;
+            if patience.rests() {
+                std::thread::sleep(std::time::Duration::from_micros(50));
+                continue;
+            }
+            heard += 1;
+            if !patience.call() {
+                break;
+            }
+        }
+        assert!(heard <= HANDSHAKE_LIMIT_CALLS, "{heard} of {calls}");
+        assert!(
+            patience.is_older_than(HANDSHAKE_LIMIT_MS / 2),
+            "{calls} calls"
+        );
     }
 }

@@ -210,7 +210,14 @@ fn run_to_the_end(
     reasons: &mut std::collections::BTreeSet<&'static str>,
 ) {
     let (mut c_end, mut s_end) = (None, None);
-    for _ in 0..70 {
+    for round in 0..20_000 {
+        if c_end.is_some() && s_end.is_some() {
+            break;
+        }
+        if round > 64 {
+            // Who has met may rest now and then for up to a second.
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
         if c_end.is_none() {
             c_end = outcome(c.advance(fd(&connection.c)));
         }

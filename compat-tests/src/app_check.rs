@@ -1,7 +1,8 @@
 //! Real programs, unchanged, as Debian packages them: the same answers on the bare kernel and under the shim.
 //!
-//! Servers and clients both run under the shim; answers are compared with those of the bare run, and the shim's own
-//! report must say that bytes travelled by ring.
+//! Servers and clients both run under the shim; answers are compared with those of the bare run, and each client's
+//! own report (`AXIO_REPORT`) must say which way its bytes went: by ring where connections live long enough, by the kernel
+//! where each has one request.
 //!
 //! * [`stage`]: one run: servers, clients, answers.
 //! * [`redis`], [`memcached`], [`nginx`], [`scripts`] (Python, socat): what is run.
@@ -22,8 +23,8 @@ pub struct Check {
     pub needs: &'static [&'static str],
     /// What it does.
     pub run: fn(&mut Stage) -> Result<(), String>,
-    /// Least share of the bytes that the rings must carry, percent. Connections of one exchange, and the first
-    /// exchanges of every other one, stay on the kernel by design.
+    /// Least share of all bytes, of servers and clients, that the rings must carry, percent. For checks whose clients are
+    /// ended by a signal and so report nothing; the others say more exactly what each client must show.
     pub least_ring_percent: u64,
 }
 
@@ -33,48 +34,48 @@ pub const CHECKS: &[Check] = &[
         name: "redis values",
         needs: &["redis-server", "redis-cli"],
         run: redis::values,
-        least_ring_percent: 20,
+        least_ring_percent: 1,
     },
     Check {
         name: "redis publish",
         needs: &["redis-server", "redis-cli"],
         run: redis::publish,
-        least_ring_percent: 50,
+        least_ring_percent: 30,
     },
     Check {
         name: "redis benchmark",
         needs: &["redis-server", "redis-cli", "redis-benchmark"],
         run: redis::benchmark,
-        least_ring_percent: 80,
+        least_ring_percent: 1,
     },
     Check {
         name: "memcached",
         needs: &["memcached", "memcslap", "memcstat"],
         run: memcached::check,
-        least_ring_percent: 50,
+        least_ring_percent: 1,
     },
     Check {
         name: "nginx",
         needs: &["nginx", "wrk", "curl"],
         run: nginx::check,
-        least_ring_percent: 50,
+        least_ring_percent: 1,
     },
     Check {
         name: "python http.server",
         needs: &["/usr/bin/python3", "curl"],
         run: scripts::http_server,
-        least_ring_percent: 50,
+        least_ring_percent: 1,
     },
     Check {
         name: "python asyncio",
         needs: &["/usr/bin/python3"],
         run: scripts::asyncio,
-        least_ring_percent: 50,
+        least_ring_percent: 1,
     },
     Check {
         name: "socat",
         needs: &["/usr/bin/python3", "socat"],
         run: scripts::socat,
-        least_ring_percent: 20,
+        least_ring_percent: 1,
     },
 ];

@@ -1,7 +1,7 @@
 //! memcached with four threads, a client of our own and libmemcached's load maker.
 
 use super::scripts;
-use super::stage::Stage;
+use super::stage::{Stage, Way};
 use std::process::Command;
 
 /// Values of many sizes over several connections at once; then memcslap's load.
@@ -31,6 +31,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
         .client("memcached_client", &mut command, b"")?
         .good("memcached_client.py")?;
     stage.answer("values", output.text());
+    stage.proves("eight threads of values", &output, Way::Ring(90));
 
     for test in ["set", "get"] {
         let mut command = Command::new("memcslap");

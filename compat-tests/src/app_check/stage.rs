@@ -1,6 +1,8 @@
 //! One run of one program: its servers and clients, under one environment, in a directory of its own.
 
 use crate::torture::processes::{self, Environment, Process};
+use crate::torture::report::Report;
+use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -22,6 +24,79 @@ pub struct Stage {
     servers: Vec<Process>,
     answers: Answers,
     notes: Vec<String>,
+    proofs: Vec<Proof>,
+    /// Reports of the clients that have ended, one file each.
+    reports: RefCell<Vec<PathBuf>>,
+    clients: Cell<u32>,
+}
+
+/// Which way a client's bytes must have gone.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// At least this share by ring, percent. For clients whose connections live long enough: the first exchanges of
+    /// each stay on the kernel by design.
+    Ring(u64),
+    /// As `Ring`, but only where connections move at once (`AXIO_UPGRADE=eager`).
+    RingIfEager(u64),
+    /// Each connection has one request: not one byte by ring, unless connections move at once.
+    KernelUnlessEager,
+}
+
+/// What a client's own report says of its bytes, and what it has to say.
+pub struct Proof {
+    /// The client.
+    pub label: String,
+    /// Bytes by ring, both directions.
+    pub ring_bytes: u64,
+    /// Bytes by the kernel, both directions.
+    pub kernel_bytes: u64,
+    /// What is wanted.
+    pub way: Way,
+}
+
+impl Proof {
+    /// Share of the ring, percent.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        (self.ring_bytes * 100)
+            .checked_div(self.ring_bytes + self.kernel_bytes)
+            .unwrap_or(0)
+    }
+
+    /// What is missing, if anything.
+    #[must_use]
+    pub fn complaint(&self, is_eager: bool) -> Option<String> {
+        let (label, percent) = (&self.label, self.percent());
+        match self.way {
+            Way::Ring(least) if percent < least => Some(format!(
+                "{label}: {percent} % of its bytes travelled by ring, at least {least} wanted"
+            )),
+            Way::RingIfEager(least) if is_eager && percent < least => Some(format!(
+                "{label}: {percent} % of its bytes travelled by ring, at least {least} wanted when connections move at once"
+            )),
+            Way::KernelUnlessEager if !is_eager && self.ring_bytes > 0 => Some(format!(
+                "{label}: {} bytes travelled by ring, although each connection has one request",
+                self.ring_bytes
+            )),
+            Way::KernelUnlessEager if self.ring_bytes + self.kernel_bytes == 0 => {
+                Some(format!("{label}: the library counted no bytes"))
+            }
+            Way::Ring(_) | Way::RingIfEager(_) | Way::KernelUnlessEager => None,
+        }
+    }
+}
+
+/// Everything that a run left.
+#[derive(Default)]
+pub struct Outcome {
+    /// Answers to be compared.
+    pub answers: Answers,
+    /// Things worth showing.
+    pub notes: Vec<String>,
+    /// Which way bytes went.
+    pub proofs: Vec<Proof>,
+    /// What all clients reported.
+    pub clients: Report,
 }
 
 /// What a run has answered: what, and the answer.
@@ -35,6 +110,8 @@ pub struct Output {
     pub error: String,
     /// Exit code.
     pub code: i32,
+    /// What the library told at its end: nothing on the bare kernel, or when a signal ended it.
+    pub report: Report,
 }
 
 impl Output {
@@ -90,6 +167,9 @@ impl Stage {
             servers: Vec::new(),
             answers: Vec::new(),
             notes: Vec::new(),
+            proofs: Vec::new(),
+            reports: RefCell::default(),
+            clients: Cell::new(0),
         })
     }
 
@@ -117,7 +197,7 @@ impl Stage {
         Ok(path)
     }
 
-    /// One half or all of a load.
+    /// A fifth or all of a load.
     #[must_use]
     pub fn scaled(&self, number: u64) -> u64 {
         if self.is_quick {
@@ -203,6 +283,13 @@ impl Stage {
         input: &[u8],
     ) -> Result<RunningClient, String> {
         self.environment.apply(command);
+        let number = self.clients.get();
+        self.clients.set(number + 1);
+        let report = self.directory.join(format!("{name}-{number}.report"));
+        if self.environment.library.is_some() {
+            command.env("AXIO_REPORT", &report);
+            self.reports.borrow_mut().push(report.clone());
+        }
         // Input comes from a file, so that no client can block on the driver.
         let path = self.directory.join(format!("{name}.input"));
         std::fs::write(&path, input).map_err(|error| format!("{name}: {error}"))?;
@@ -215,7 +302,25 @@ impl Stage {
             output: processes::collect_bytes(output),
             error: processes::collect_bytes(error),
             limit: CLIENT_LIMIT,
+            report,
         })
+    }
+
+    /// Books which way a client's bytes must have gone. On the bare kernel there is nothing to prove.
+    pub fn proves(&mut self, label: &str, output: &Output, way: Way) {
+        if self.environment.library.is_none() {
+            return;
+        }
+        let sum = |path: &str| {
+            let report = &output.report;
+            report.sum(&format!("{path}_bytes_in")) + report.sum(&format!("{path}_bytes_out"))
+        };
+        self.proofs.push(Proof {
+            label: label.to_owned(),
+            ring_bytes: sum("ring"),
+            kernel_bytes: sum("kernel"),
+            way,
+        });
     }
 
     /// Books an answer that must be the same on the bare kernel and under the shim.
@@ -230,7 +335,7 @@ impl Stage {
 
     /// Ends the servers, newest first, and hands over what was booked. A server that does not end in an orderly way
     /// is an error.
-    pub fn end(mut self) -> Result<(Answers, Vec<String>), String> {
+    pub fn end(mut self) -> Result<Outcome, String> {
         let mut complaints = Vec::new();
         while let Some(mut server) = self.servers.pop() {
             if let Some(code) = server.try_end() {
@@ -252,10 +357,16 @@ impl Stage {
             }
         }
         if complaints.is_empty() {
-            Ok((
-                std::mem::take(&mut self.answers),
-                std::mem::take(&mut self.notes),
-            ))
+            let mut clients = Report::default();
+            for path in self.reports.borrow().iter() {
+                clients.add(&Report::read(path));
+            }
+            Ok(Outcome {
+                answers: std::mem::take(&mut self.answers),
+                notes: std::mem::take(&mut self.notes),
+                proofs: std::mem::take(&mut self.proofs),
+                clients,
+            })
         } else {
             Err(complaints.join("; "))
         }
@@ -268,6 +379,7 @@ pub struct RunningClient {
     output: std::thread::JoinHandle<Vec<u8>>,
     error: std::thread::JoinHandle<Vec<u8>>,
     limit: Duration,
+    report: PathBuf,
 }
 
 impl RunningClient {
@@ -284,6 +396,7 @@ impl RunningClient {
             bytes: self.output.join().unwrap_or_default(),
             error: String::from_utf8_lossy(&self.error.join().unwrap_or_default()).into_owned(),
             code,
+            report: Report::read(&self.report),
         })
     }
 

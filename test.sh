@@ -28,7 +28,7 @@ stages=(
     "model|the switch: every configuration and every deliberate bug that fits into some minutes|fastpath/switch-model/check.sh --quick"
     "instructions|the hot calls have not become longer|fastpath/benches/instructions.sh --check"
     "cost|calls through the whole library have not become longer: on the ring, left alone, and connect, one request, close|shim/benches/instructions.sh --check"
-    "apps_bare|the application checks themselves: Debian's programs on the bare kernel|$target/release/app_check --quick"
+    "apps|redis, memcached, nginx, Python and socat, unmodified, under the library: the answers of the bare kernel, and the bytes by ring where connections live long enough|$target/release/app_check --quick --library $target/release/libaxio.so"
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "many|many connections under the library: all work, and the busy ones' bytes go by ring|$target/release/many_connections --quick --library $target/release/libaxio.so"

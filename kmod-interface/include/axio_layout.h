@@ -33,7 +33,7 @@
 /* Unread doorbells for a connection's own epochs: opening, closing, one per class, one counted but unsent */
 #define AXIO_UNREAD_BELLS_MAX          5
 /* More unread doorbells than this are a lie: the above, and those for epoll sets that something else woke first */
-#define AXIO_UNREAD_BELLS_LIMIT        64
+#define AXIO_UNREAD_BELLS_LIMIT        4096
 #define AXIO_KNOCK_BITS                5             /* Bits of the value shown in a knock (five harmless IP options) */
 #define AXIO_HANDSHAKE_LIMIT_MS        1000          /* Longest time a handshake may take */
 /* Calls on the descriptor after which an unfinished handshake is dropped */

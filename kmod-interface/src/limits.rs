@@ -30,8 +30,9 @@ pub const READY_KINDS: usize = 2;
 pub const SLOTS_MAX: u32 = 1024;
 /// Unread doorbells for a connection's own epochs: opening, closing, one per class, one counted but unsent.
 pub const UNREAD_BELLS_MAX: u64 = 5;
-/// More unread doorbells than this are a lie: the above, and those for epoll sets that something else woke first.
-pub const UNREAD_BELLS_LIMIT: u64 = 64;
+/// More unread doorbells than this are a lie: the above, and those for epoll sets that something else woke first, while
+/// a thread that the first of them woke waits for a processor.
+pub const UNREAD_BELLS_LIMIT: u64 = 4096;
 /// Bits of the value shown in a knock (five harmless IP options).
 pub const KNOCK_BITS: u32 = 5;
 /// Longest time a handshake may take, and the calls it may take.

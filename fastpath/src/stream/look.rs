@@ -223,9 +223,17 @@ impl Stream {
         let endpoint = self.endpoint;
         if endpoint.binding.load(Ordering::Acquire) != binding::BOUND
             || endpoint.rx_ep.get() & 1 == 0
-            || line::peek(self.descriptor) != Peeked::Byte
         {
             return false;
+        }
+        match line::peek(self.descriptor) {
+            Peeked::Byte => {}
+            Peeked::Failed(errno) => {
+                // The socket shows it once, and that was now.
+                self.kernel_ended(Some(errno));
+                return false;
+            }
+            Peeked::End | Peeked::Nothing => return false,
         }
         // Behind the peek: whatever counted the byte, or switched before it was sent, is seen.
         let far = self.far();

@@ -14,6 +14,9 @@ use kmod_interface::limits::{
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
+/// Unread bells that say that the far side lacks processors: a few are always on their way.
+const MANY_UNREAD_BELLS: u64 = 16;
+
 /// Why a direction goes back to the kernel, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetreatCause {
@@ -55,7 +58,7 @@ impl Stream {
         count(Counter::BellsSent, 1);
         if line::send_bell(self.descriptor, offset).is_err() {
             // EPIPE or ECONNRESET: the kernel will say so again to the next call that asks it. EAGAIN cannot happen:
-            // the socket was writable at the upgrade and never holds more than five bells.
+            // the socket was writable at the upgrade, and unread bells are few, and short.
             self.endpoint.broken.set(1);
         }
     }
@@ -71,6 +74,10 @@ impl Stream {
         self.send_counted_bell();
         reached(Label::BellSend);
         self.own().ringing().store(0, Ordering::Release);
+        if counted.wrapping_sub(self.far().krx().load(Ordering::Relaxed)) > MANY_UNREAD_BELLS {
+            // Somebody over there was woken and does not come to run, so that others may not take the bells away.
+            rustix::thread::sched_yield();
+        }
     }
 
     /// BELL step 1 and the rest: rings for the far side's sleepers of a class if they are armed and were not rung for.

@@ -37,3 +37,29 @@ pub enum Command {
     #[command(hide = true, subcommand)]
     BenchEnd(crate::bench::end::End),
 }
+
+/// A process id of the command line.
+///
+/// # Errors
+/// What a process id is and how to find one.
+pub fn process_id(text: &str) -> Result<u32, String> {
+    // Linux's largest is 2^22 (PID_MAX_LIMIT).
+    match text.parse() {
+        Ok(id) if (1..=1 << 22).contains(&id) => Ok(id),
+        _ => Err(
+            "a process id is a number; `pidof PROGRAM` tells it, `axio stat` lists those with Axio"
+                .into(),
+        ),
+    }
+}
+
+/// A descriptor number of the command line.
+///
+/// # Errors
+/// What a descriptor number is and how to find one.
+pub fn descriptor_number(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(number) if number >= 0 => Ok(number),
+        _ => Err("a descriptor is a number, as in the column `fd` of `axio stat PID`".into()),
+    }
+}

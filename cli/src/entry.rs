@@ -28,7 +28,22 @@ pub const STATUS_FAILED: i32 = 1;
 #[cfg_attr(test, allow(dead_code))]
 extern "C" fn main() -> std::ffi::c_int {
     // `exit` flushes standard output, which returning from here would not.
-    exit(dispatch(Arguments::parse()))
+    exit(match Arguments::try_parse() {
+        Ok(arguments) => dispatch(arguments),
+        Err(error) => misunderstood(&error),
+    })
+}
+
+/// Prints what clap has to say, help or a complaint. A wrong `axio run` must not be taken for a program that ended with
+/// clap's own status.
+fn misunderstood(error: &clap::Error) -> i32 {
+    let _ = error.print();
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    if is_run && error.use_stderr() {
+        STATUS_REFUSED
+    } else {
+        error.exit_code()
+    }
 }
 
 fn dispatch(arguments: Arguments) -> i32 {

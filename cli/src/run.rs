@@ -65,7 +65,6 @@ pub struct RunArguments {
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         required_unless_present = "show_options"
     )]
     program: Vec<OsString>,

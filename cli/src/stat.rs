@@ -29,6 +29,7 @@ use processes::{Found, Survey};
     `axio why PID FD` explains one of them.")]
 pub struct StatArguments {
     /// Only this process, with its counters
+    #[arg(value_parser = crate::arguments::process_id)]
     pid: Option<u32>,
     /// Print JSON: exact numbers, every counter, nothing left out
     #[arg(long)]

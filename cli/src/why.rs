@@ -20,8 +20,10 @@ use kernel_socket::{Descriptor, TcpSocket};
     `axio stat PID` lists the descriptors.")]
 pub struct WhyArguments {
     /// Process id
+    #[arg(value_parser = crate::arguments::process_id)]
     pid: u32,
     /// Descriptor number in it
+    #[arg(value_parser = crate::arguments::descriptor_number)]
     fd: i32,
 }
 

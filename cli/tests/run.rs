@@ -227,6 +227,30 @@ fn a_wrong_flag_is_refused_and_a_wrong_variable_turns_acceleration_off() {
 }
 
 #[test]
+fn an_unknown_flag_is_no_program_and_a_program_may_have_any_flags() {
+    let folder = Folder::new();
+    let library = folder.library();
+    let (out, err, status) = ran(axio().args(["run", "--rulez", "x", "true"]));
+    assert_eq!((out.as_str(), status), ("", 125));
+    assert!(err.contains("--rulez") && err.contains("--rules"), "{err}");
+    let (_, err, status) = ran(axio().arg("run"));
+    assert_eq!(status, 125);
+    assert!(err.contains("<PROGRAM>") && err.contains("--help"), "{err}");
+    for words in [&["--"][..], &[]] {
+        let mut command = axio();
+        command.args(["run", "--library"]).arg(&library).args(words);
+        command.args(["echo", "--rulez", "--", "--library", "-x"]);
+        let (out, err, status) = ran(&mut command);
+        assert_eq!(
+            (out.as_str(), err.as_str(), status),
+            ("--rulez -- --library -x\n", "", 0)
+        );
+    }
+    assert_eq!(ran(axio().args(["run", "--help"])).2, 0);
+    assert_eq!(ran(axio().arg("no-such-command")).2, 2);
+}
+
+#[test]
 fn show_options_shows_what_holds_and_where_from_and_starts_nothing() {
     let mut command = axio();
     command.env("AXIO_LOG", "warn").args([

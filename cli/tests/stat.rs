@@ -268,3 +268,94 @@ fn processes_that_do_not_exist_or_know_no_axio_are_told_apart() {
         "{err}"
     );
 }
+
+#[test]
+fn numbers_that_are_none_are_explained() {
+    for (arguments, words) in [
+        (&["stat", "redis"][..], "pidof"),
+        (&["stat", "0"], "pidof"),
+        (&["why", "redis", "3"], "pidof"),
+        (&["why", "1", "stdin"], "axio stat PID"),
+        (&["why", "1"], "<FD>"),
+    ] {
+        let (out, err, status) = ran(axio().args(arguments));
+        assert_eq!((out.as_str(), status), ("", 2), "{arguments:?}");
+        assert!(err.contains(words), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_process_that_has_the_library_but_no_socket_is_told_from_one_without() {
+    let _alone = alone();
+    let folder = fixtures::Folder::new();
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .env("LD_PRELOAD", folder.library())
+        .spawn()
+        .expect("a child");
+    let pid = child.id().to_string();
+    let is_loaded = || {
+        std::fs::read_to_string(format!("/proc/{pid}/maps"))
+            .is_ok_and(|maps| maps.contains("/libaxio.so"))
+    };
+    while !is_loaded() {
+        assert_eq!(child.try_wait().expect("asked"), None, "it has ended");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let (out, err, status) = ran(axio().args(["stat", &pid]));
+    child.kill().expect("it ends");
+    child.wait().expect("it ended");
+    assert_eq!((out.as_str(), status), ("", 1));
+    assert!(err.contains("no socket of it was of interest yet"), "{err}");
+}
+
+/// The command again, as a user with no rights, from a place that everybody may look into.
+struct ByNobody(std::path::PathBuf);
+
+impl ByNobody {
+    fn new() -> ByNobody {
+        let folder = std::env::temp_dir().join(format!("axio-by-nobody-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::copy(env!("CARGO_BIN_EXE_axio"), folder.join("axio")).expect("a copy");
+        ByNobody(folder)
+    }
+
+    fn ran(&self, arguments: &[&str]) -> (String, String, i32) {
+        use std::os::unix::process::CommandExt;
+        let mut command = std::process::Command::new(self.0.join("axio"));
+        ran(command.args(arguments).uid(65534).gid(65534))
+    }
+}
+
+impl Drop for ByNobody {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn processes_of_other_users_are_told_from_those_without_axio() {
+    // Only root can become somebody else.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("private");
+    page.socket(&fast(7));
+    let _kept = page.publish(sealed());
+    let nobody = ByNobody::new();
+    for arguments in [&["stat", &own_pid()][..], &["why", &own_pid(), "7"]] {
+        let (out, err, status) = nobody.ran(arguments);
+        assert_eq!((out.as_str(), status), ("", 1));
+        assert!(
+            err.contains("another user") && err.contains("sudo"),
+            "{err}"
+        );
+    }
+    let (out, err, status) = nobody.ran(&["stat"]);
+    assert_eq!((out.as_str(), status), ("", 0));
+    assert!(
+        err.contains("belong to others") && err.contains("axio run -- PROGRAM"),
+        "{err}"
+    );
+}

@@ -80,7 +80,9 @@ impl Survey {
                 bail!("there is no process {pid}")
             }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                bail!("process {pid} belongs to another user or is protected; try as root")
+                bail!(
+                    "process {pid} belongs to another user or is protected; ask as that user or with sudo"
+                )
             }
             Err(error) => return Err(error).with_context(|| format!("/proc/{pid}/fd")),
         };

@@ -1,6 +1,7 @@
 //! epoll sets among themselves: sets in sets, sets that are polled, numbers that are closed and given again, sets that two
 //! processes share (POSIX.md rows 15, 18, 19 and 20).
 
+use crate::calls::answer::shown;
 use crate::calls::epoll::{self, Change, Wait};
 use crate::calls::{connection, files, readiness, selects, transfer};
 use crate::case;
@@ -10,7 +11,9 @@ use crate::side::Side;
 use crate::side::children::Child;
 use crate::side::sets::events::{ET, IN, OUT, RDHUP};
 use crate::side::sets::{LONG_MS, Set, more_connections};
+use crate::side::waiting::eventually;
 use crate::stage::Stage;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The family.
 pub const CASES: &[Case] = &[
@@ -68,6 +71,9 @@ pub const CASES: &[Case] = &[
         .kinds(TWO_KINDS)
         .start(Start::Empty)
         .proof(Proof::AtLeast(1000)),
+    case!("epoll_wait", many_ready_connections_wake_many_epoll_threads)
+        .rows(&[14])
+        .kinds(TWO_KINDS),
     case!("epoll_wait", an_event_loop_serves_many_connections)
         .rows(&[14])
         .kinds(TWO_KINDS)
@@ -682,6 +688,74 @@ fn one_epoll_set_hears_two_peer_processes(stage: &mut Stage) {
         child_of(&mut child).end(far);
         if let Some(child) = child.take() {
             child.reap(far);
+        }
+    });
+}
+
+/// Each thread takes one event and keeps it until all have one: a wake-up that is not passed on holds up the others.
+fn many_ready_connections_wake_many_epoll_threads(stage: &mut Stage) {
+    const CONNECTIONS: usize = 4;
+    const ROUNDS: u8 = 5;
+    let all = more_connections(stage, CONNECTIONS - 1);
+    let near_set = std::cell::Cell::new(None);
+    stage.near(|near| {
+        let set = Set::new(near);
+        for (index, fd) in all.iter().enumerate() {
+            set.control(near, Change::Add, *fd, IN | ET, index as u64);
+        }
+        near_set.set(Some(set));
+    });
+    for round in 0..ROUNDS {
+        stage.together(
+            |near| {
+                let Some(set) = near_set.get() else {
+                    near.fail("no set");
+                };
+                let have_one = AtomicUsize::new(0);
+                let taken = std::thread::scope(|scope| {
+                    let threads: Vec<_> = (0..CONNECTIONS)
+                        .map(|_| {
+                            scope.spawn(|| {
+                                let found = epoll::wait(set.fd, 1, Wait::Plain(LONG_MS));
+                                have_one.fetch_add(1, Ordering::SeqCst);
+                                let together =
+                                    eventually(|| have_one.load(Ordering::SeqCst) == CONNECTIONS);
+                                (found, together)
+                            })
+                        })
+                        .collect();
+                    threads
+                        .into_iter()
+                        .filter_map(|thread| thread.join().ok())
+                        .collect::<Vec<_>>()
+                });
+                let mut connections: Vec<u64> = taken
+                    .iter()
+                    .flat_map(|(found, _)| found.iter().flatten().map(|(data, _)| *data))
+                    .collect();
+                connections.sort_unstable();
+                let together = taken.iter().all(|(_, together)| *together);
+                near.say(&format!(
+                    "events of {connections:?}, all at a time: {together}"
+                ));
+                for fd in &all {
+                    let mut buffer = [0; 8];
+                    let answer = transfer::recv(*fd, &mut buffer, libc::MSG_DONTWAIT);
+                    near.say(&format!("recv = {} of {}", shown(answer), buffer[0]));
+                }
+            },
+            |far| {
+                far.nap_ms(100);
+                let _ = far.send(&[b'0' + round; 3], 0);
+                for fd in all.iter().skip(1) {
+                    let _ = transfer::send(*fd, &[b'0' + round; 3], 0);
+                }
+            },
+        );
+    }
+    stage.near(|_| {
+        if let Some(set) = near_set.get() {
+            set.close();
         }
     });
 }

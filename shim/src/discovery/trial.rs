@@ -78,6 +78,42 @@ pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
+/// Repeats an attempt that failed while the machine was too busy for discovery, whose limit is a second from a box to its
+/// end: while a thread that wanted to run every few milliseconds had to wait for a large part of that, or all of it
+/// together took longer than one handshake may.
+pub fn unless_too_busy(attempt: impl Fn() -> Result<(), String>) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+    const WAIT_MAX: Duration = Duration::from_millis(100);
+    const ATTEMPT_MAX: Duration = Duration::from_secs(1);
+    for _ in 0..8 {
+        let has_ended = AtomicBool::new(false);
+        let begin = Instant::now();
+        let (result, longest) = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut longest = Duration::ZERO;
+                while !has_ended.load(Ordering::Relaxed) {
+                    let before = Instant::now();
+                    std::thread::sleep(Duration::from_millis(2));
+                    longest = longest.max(before.elapsed());
+                }
+                longest
+            });
+            let result = attempt();
+            has_ended.store(true, Ordering::Relaxed);
+            (result, watcher.join().unwrap())
+        });
+        let Err(text) = result else { return };
+        let took = begin.elapsed();
+        assert!(
+            longest > WAIT_MAX || took > ATTEMPT_MAX,
+            "{text}; nobody waited longer than {longest:?}, all took {took:?}"
+        );
+        eprintln!("once more, a thread waited {longest:?}, all took {took:?}: {text}");
+    }
+    panic!("the machine is too busy for discovery");
+}
+
 impl Connection {
     pub fn open(&self, chance: Chance) -> Result<Connector, Reason> {
         Connector::open(fd(&self.c), &self.pair, chance)

@@ -2,7 +2,7 @@
 
 use super::processes::{MESSAGE_BYTES, State, is_joined};
 use super::role::{finish, start};
-use super::{WANTED, fd, listener, pair_of};
+use super::{WANTED, fd, listener, pair_of, unless_too_busy};
 use crate::discovery::{Acceptor, Chance, Connector, Wanted};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
@@ -137,15 +137,20 @@ fn accept_burst(listener: &TcpListener, count: u32) -> String {
 
 #[test]
 fn a_burst_of_three_hundred_connections_binds_within_a_hundred_exchanges() {
-    let listener = listener();
-    let port = listener.local_addr().unwrap().port().to_string();
-    // SAFETY: a duplicate without close-on-exec, for the child.
-    let inherited = unsafe { libc::dup(listener.as_raw_fd()) };
-    let s = start(&["accept_burst", &inherited.to_string(), "300"]);
-    let c = start(&["connect_burst", &port, "300", "100"]);
-    let (c, s) = (finish(c), finish(s));
-    // SAFETY: ours, see above.
-    unsafe { libc::close(inherited) };
-    assert_eq!((&c[0][..], &s[0][..]), ("300", "300"), "{c:?} {s:?}");
-    assert!(c[1].parse::<u32>().unwrap() <= 6, "{c:?} channels");
+    unless_too_busy(|| {
+        let listener = listener();
+        let port = listener.local_addr().unwrap().port().to_string();
+        // SAFETY: a duplicate without close-on-exec, for the child.
+        let inherited = unsafe { libc::dup(listener.as_raw_fd()) };
+        let s = start(&["accept_burst", &inherited.to_string(), "300"]);
+        let c = start(&["connect_burst", &port, "300", "100"]);
+        let (c, s) = (finish(c), finish(s));
+        // SAFETY: ours, see above.
+        unsafe { libc::close(inherited) };
+        let channels: u32 = c[1].parse().unwrap();
+        if (&c[0][..], &s[0][..]) != ("300", "300") || channels > 6 {
+            return Err(format!("C bound, channels: {c:?}; S bound: {s:?}"));
+        }
+        Ok(())
+    });
 }

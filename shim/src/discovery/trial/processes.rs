@@ -2,7 +2,7 @@
 
 use super::attacks::{socket, take_name};
 use super::role::{finish, start};
-use super::{Outcome, WANTED, connection, fd, listener, outcome, pair_of};
+use super::{Outcome, WANTED, connection, fd, listener, outcome, pair_of, unless_too_busy};
 use crate::discovery::offer::Sent;
 use crate::discovery::{Acceptor, Bound, Chance, Connector, Progress, knock, look, name};
 use fastpath::sync::Ordering;
@@ -280,10 +280,14 @@ fn two_processes(
 
 #[test]
 fn two_hundred_of_two_hundred_handshakes_bind() {
-    let (c, s) = two_processes(200, false, (0, 0), 0);
-    assert_eq!((&c[0][..], &s[0][..]), ("200", "200"), "{c:?} {s:?}");
-    let bound_at: u32 = s[1].parse().unwrap();
-    assert!(bound_at <= 7, "bound at exchange {bound_at}");
+    unless_too_busy(|| {
+        let (c, s) = two_processes(200, false, (0, 0), 0);
+        let bound_at: u32 = s[1].parse().unwrap();
+        if (&c[0][..], &s[0][..]) != ("200", "200") || bound_at > 7 {
+            return Err(format!("{c:?} {s:?}"));
+        }
+        Ok(())
+    });
 }
 
 #[test]
@@ -303,18 +307,17 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
         return;
     }
     for namespaces in [0, USER, PROCESS_AND_MOUNT, USER | PROCESS_AND_MOUNT] {
-        let (c, s) = two_processes(50, false, (1001, 1000), namespaces);
-        assert_eq!(
-            (&c[0][..], &s[0][..]),
-            ("50", "50"),
-            "namespaces {namespaces}: {c:?} {s:?}"
-        );
-        let (c, s) = two_processes(11, true, (1001, 1000), namespaces);
-        assert_eq!(
-            (&c[0][..], &c[1][..], &s[0][..]),
-            ("11", "1", "11"),
-            "namespaces {namespaces}: {c:?} {s:?}"
-        );
+        unless_too_busy(|| {
+            let (c, s) = two_processes(50, false, (1001, 1000), namespaces);
+            if (&c[0][..], &s[0][..]) != ("50", "50") {
+                return Err(format!("namespaces {namespaces}: {c:?} {s:?}"));
+            }
+            let (c, s) = two_processes(11, true, (1001, 1000), namespaces);
+            if (&c[0][..], &c[1][..], &s[0][..]) != ("11", "1", "11") {
+                return Err(format!("namespaces {namespaces}: {c:?} {s:?}"));
+            }
+            Ok(())
+        });
     }
 }
 

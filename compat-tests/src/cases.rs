@@ -12,6 +12,7 @@ pub mod capacity;
 pub mod close;
 pub mod confined;
 pub mod connect;
+pub mod deaths;
 pub mod duplicates;
 pub mod epoll;
 pub mod epoll_edges;
@@ -72,6 +73,7 @@ const FAMILIES: &[&[Case]] = &[
     shutdown::CASES,
     close::CASES,
     resets::CASES,
+    deaths::CASES,
     capacity::CASES,
     sleepers::CASES,
     wakes::CASES,

@@ -244,14 +244,16 @@ impl Settings {
         }
         let mut variant = index;
         for pattern in self.in_likely_order(label) {
-            for (turn, nth) in self.nth.iter().enumerate() {
-                variant += 1;
-                let death = Death::Step(label.to_owned(), *nth);
-                let case = self.case(pattern, variant, None, death);
-                let killed = self.try_case(worker, &case, label, results);
-                // Never reached once in this pattern: not twice, either.
-                if !killed && turn == 0 {
-                    break;
+            for accepts in [true, false] {
+                for (turn, nth) in self.nth.iter().enumerate() {
+                    variant += 1;
+                    let death = Death::Step(label.to_owned(), *nth);
+                    let case = self.case(pattern, variant, Some(accepts), death);
+                    let killed = self.try_case(worker, &case, label, results);
+                    // Never reached once in this pattern: not twice, either.
+                    if !killed && turn == 0 {
+                        break;
+                    }
                 }
             }
         }

@@ -61,7 +61,7 @@ fn reset_by(side: &mut Side) {
 }
 
 /// What a program sees of a connection that is over, call by call.
-fn last_answers(side: &mut Side) {
+pub(super) fn last_answers(side: &mut Side) {
     let _ = side.recv(100, 0);
     let _ = side.recv(100, 0);
     let _ = side.recv(100, 0);
@@ -245,7 +245,7 @@ fn a_killed_peer_with_nothing_queued_ends_the_stream(stage: &mut Stage) {
 }
 
 /// The far side is killed by a thread of the near side after a while, so that the near side is found asleep.
-fn kill_later(near: &mut Side, act: impl FnOnce(&mut Side)) {
+pub(super) fn kill_later(near: &mut Side, act: impl FnOnce(&mut Side)) {
     let far_process = near.other_process;
     let own = processes::own_thread();
     std::thread::scope(|scope| {

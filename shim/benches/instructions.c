@@ -21,6 +21,7 @@
 
 #define MESSAGE_BYTES 64
 #define CONNECTIONS 64
+#define MANY_CONNECTIONS 256
 #define PORTION 50
 
 static void must(int holds, const char *what)
@@ -86,7 +87,7 @@ MEASURED(connect_close)
     }
 }
 
-static int client[CONNECTIONS], server[CONNECTIONS];
+static int client[MANY_CONNECTIONS], server[MANY_CONNECTIONS];
 static int set;
 static struct epoll_event events[CONNECTIONS];
 
@@ -135,17 +136,31 @@ MEASURED(epoll_wait_nothing)
         must(epoll_wait(set, events, CONNECTIONS, 0) == 0, "epoll_wait");
 }
 
-static void watch(void)
+/* One wait that finds one connection. */
+MEASURED(epoll_wait_one_of_64)
+{
+    for (long done = 0; done < count; done++)
+        must(epoll_wait(set, events, CONNECTIONS, 1000) == 1, "epoll_wait");
+}
+
+/* The same among four times as many: it must not cost more. */
+MEASURED(epoll_wait_one_of_256)
+{
+    for (long done = 0; done < count; done++)
+        must(epoll_wait(set, events, CONNECTIONS, 1000) == 1, "epoll_wait");
+}
+
+static void watch(int connections)
 {
     set = epoll_create1(0);
-    for (int index = 0; index < CONNECTIONS; index++) {
+    for (int index = 0; index < connections; index++) {
         make_pair(&client[index], &server[index]);
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)index};
         must(epoll_ctl(set, EPOLL_CTL_ADD, server[index], &event) == 0, "epoll_ctl");
         warm(client[index], server[index]);
     }
-    for (int index = 0; index < 2 * CONNECTIONS; index++) {
-        int one = index % CONNECTIONS;
+    for (int index = 0; index < 2 * connections; index++) {
+        int one = index % connections;
         must(send(client[one], message, MESSAGE_BYTES, 0) == MESSAGE_BYTES, "send");
         must(epoll_wait(set, events, CONNECTIONS, 1000) >= 1, "epoll_wait");
         must(recv(server[one], target, MESSAGE_BYTES, 0) == MESSAGE_BYTES, "recv");
@@ -166,11 +181,31 @@ static void ring(long count)
     measured_recv_nothing(count);
 }
 
+/* Each time another connection has something. */
+static void wait_for_one(long count, int connections, void (*measured)(long))
+{
+    for (long done = 0; done < count; done++) {
+        int one = (int)(done * 7 % connections);
+        must(send(client[one], message, MESSAGE_BYTES, MSG_NOSIGNAL) == MESSAGE_BYTES, "send");
+        measured(1);
+        must(events[0].data.u32 == (unsigned)one, "another");
+        must(recv(server[one], target, MESSAGE_BYTES, 0) == MESSAGE_BYTES, "recv");
+    }
+}
+
 static void epoll(long count)
 {
-    watch();
+    watch(CONNECTIONS);
     measured_watched(count);
     measured_epoll_wait_nothing(count);
+    wait_for_one(count, CONNECTIONS, measured_epoll_wait_one_of_64);
+    for (int index = 0; index < CONNECTIONS; index++) {
+        close(client[index]);
+        close(server[index]);
+    }
+    close(set);
+    watch(MANY_CONNECTIONS);
+    wait_for_one(count, MANY_CONNECTIONS, measured_epoll_wait_one_of_256);
 }
 
 /* ---- hooks on descriptors that are none of the library's */

@@ -24,6 +24,7 @@ stages=(
     "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
     "exports|the library exports its one table of calls and re-enters none of them|scripts/check_exports.sh $target/release/libaxio.so"
     "without_knock|the attacks on discovery succeed in a build without the knock, so their failure elsewhere means something|cargo test -p shim --lib --features without-knock discovery && cargo test -p shim --test trust --features without-knock strangers"
+    "readiness_faults|waits with one rule removed: the stress of epoll, poll and select finds each|cargo test -p shim --test readiness_stress --features readiness-faults controls"
     "loom|rings, bells, ready bits and locks under the model checker, on the shipped source|fastpath/loom.sh"
     "model|the switch: every configuration and every deliberate bug that fits into some minutes|fastpath/switch-model/check.sh --quick"
     "instructions|the hot calls have not become longer|fastpath/benches/instructions.sh --check"

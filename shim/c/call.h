@@ -88,6 +88,7 @@ struct axio_handlers {
     int (*after_wait)(void *wait, int result, int error);
     int (*again_wait)(void *wait);
     void (*abandon_wait)(void *wait);
+    int (*adopt_wait)(void *wait);
     int (*begin_poll)(void *poll);
     int (*after_poll)(void *poll, int result, int error);
     int (*again_poll)(void *poll);
@@ -133,6 +134,7 @@ static inline void axio_number_is_new(int descriptor)
         __atomic_store_n(&axio_watched_by[descriptor], 0, __ATOMIC_RELAXED);
 }
 
+AXIO_HIDDEN void axio_forget_early_sleepers(void);
 AXIO_HIDDEN int axio_sleep(struct axio_call *call, int action);
 
 /* Drives one call to its end. `real` is the program's own call; it is evaluated in this frame. */

@@ -14,11 +14,20 @@
 static long forked(long child, unsigned prepared)
 {
     int error = errno;
-    if (child == 0)
+    if (child == 0) {
+        axio_forget_early_sleepers();
         axio_handlers->fork_child(prepared);
-    else
+    } else
         axio_handlers->fork_parent((int)child, prepared);
     errno = error;
+    return child;
+}
+
+/* The same in a process that has no sockets of ours yet. */
+static long forked_without_books(long child)
+{
+    if (child == 0)
+        axio_forget_early_sleepers();
     return child;
 }
 
@@ -27,7 +36,7 @@ AXIO_HIDDEN int axio_memory_was_shared;
 AXIO_HIDDEN pid_t axio_fork(void)
 {
     if (!axio_descriptors)
-        return REAL(fork)();
+        return (pid_t)forked_without_books(REAL(fork)());
     unsigned prepared = axio_handlers->fork_prepare();
     return (pid_t)forked(REAL(fork)(), prepared);
 }
@@ -36,7 +45,7 @@ extern pid_t _Fork(void);
 AXIO_HIDDEN pid_t axio__Fork(void)
 {
     if (!axio_descriptors)
-        return REAL(_Fork)();
+        return (pid_t)forked_without_books(REAL(_Fork)());
     unsigned prepared = axio_handlers->fork_prepare();
     return (pid_t)forked(REAL(_Fork)(), prepared);
 }
@@ -45,7 +54,7 @@ AXIO_HIDDEN pid_t axio__Fork(void)
 AXIO_HIDDEN long axio_fork_by_number(long number, long a, long b, long c, long d, long e)
 {
     if (!axio_descriptors)
-        return REAL(syscall)(number, a, b, c, d, e);
+        return forked_without_books(REAL(syscall)(number, a, b, c, d, e));
     unsigned prepared = axio_handlers->fork_prepare();
     return forked(REAL(syscall)(number, a, b, c, d, e), prepared);
 }

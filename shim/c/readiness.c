@@ -1,11 +1,13 @@
 /* epoll sets: what the program registers, and waiting for it. */
-#include "readiness.h"
+#include "early_sleepers.h"
 
 /* glibc has it since 2.35; it is looked up by name. */
 extern int epoll_pwait2(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
 
 uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
 uint32_t axio_exposed_sets;
+uint32_t axio_early_sleepers[AXIO_WATCHED_LIMIT];
+uint32_t axio_early_sleepers_end;
 
 /* An ordinary descriptor entered or left a set. It may become a managed socket by a later connect(). */
 static void note_watched(int set, int operation, int descriptor)
@@ -24,6 +26,7 @@ AXIO_HIDDEN int axio_epoll_create(int size)
 {
     int result = REAL(epoll_create)(size);
     axio_number_is_new(result);
+    axio_set_is_new(result);
     if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;
@@ -33,6 +36,7 @@ AXIO_HIDDEN int axio_epoll_create1(int flags)
 {
     int result = REAL(epoll_create1)(flags);
     axio_number_is_new(result);
+    axio_set_is_new(result);
     if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;
@@ -86,11 +90,10 @@ static int sleep_in_set(const struct axio_wait *wait, const sigset_t *mask)
 }
 
 /* Drives a wait to its end; false: the program's own call is to be made. */
-static int drive(struct axio_wait *wait, const sigset_t *mask)
+static int drive(struct axio_wait *wait, const sigset_t *mask, int next)
 {
     sigset_t before;
     int masked = 0;
-    int next = axio_handlers->begin_wait(wait);
     for (;;) {
         if (__builtin_expect(next == AXIO_WAIT_SLEEP, 1)) {
             int result, error;
@@ -131,15 +134,60 @@ static int finish(const struct axio_wait *wait)
     return wait->result;
 }
 
+/* What a wait comes to when the program's own call is to be made. */
+#define NOT_OURS (-2)
+
+/* In a set of ours. */
+static int wait_in_set(struct axio_wait *wait, const sigset_t *mask)
+{
+    if (__builtin_expect(axio_cancel_seen, 0))
+        pthread_testcancel();
+    return drive(wait, mask, axio_handlers->begin_wait(wait)) ? finish(wait) : NOT_OURS;
+}
+
+static void abandon_early_sleep(void *argument)
+{
+    struct axio_wait *wait = argument;
+    if (axio_leave_set(wait->set) && axio_handlers->adopt_wait(wait))
+        axio_handlers->abandon_wait(wait);
+}
+
+/* Sleeps in a set that is none of ours, or was none when the sleep began: the program's own call, one of three. */
+static AXIO_APART int sleep_early(struct axio_wait *wait, int form, int timeout, const struct timespec *exact,
+                                  const sigset_t *mask)
+{
+    int result, error;
+    if (wait->has_timeout)
+        clock_gettime(CLOCK_MONOTONIC, &wait->sleep); /* where the time-out began, for adopt_wait */
+    axio_look_through();
+    pthread_cleanup_push(abandon_early_sleep, wait);
+    if (form == 0)
+        result = REAL(epoll_wait)(wait->set, wait->events, wait->maximum, timeout);
+    else if (form == 1)
+        result = REAL(epoll_pwait)(wait->set, wait->events, wait->maximum, timeout, mask);
+    else
+        result = REAL(epoll_pwait2)(wait->set, wait->events, wait->maximum, exact, mask);
+    error = errno;
+    pthread_cleanup_pop(0);
+    if (axio_leave_set(wait->set) && axio_handlers->adopt_wait(wait)) {
+        if (result >= 0 || error == EINTR)
+            return drive(wait, mask, axio_handlers->after_wait(wait, result, result < 0 ? error : 0)) ? finish(wait)
+                                                                                                    : NOT_OURS;
+        axio_handlers->abandon_wait(wait);
+    }
+    errno = error;
+    return result;
+}
+
 AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum, int timeout)
 {
-    if (axio_is_managed(set)) {
+    int ours = axio_is_managed(set);
+    if (ours || timeout != 0) {
         struct axio_wait wait = {.set = set, .maximum = maximum, .events = events};
         set_milliseconds(&wait, timeout);
-        if (__builtin_expect(axio_cancel_seen, 0))
-            pthread_testcancel();
-        if (drive(&wait, 0))
-            return finish(&wait);
+        int result = ours || !axio_enter_set(set) ? wait_in_set(&wait, 0) : sleep_early(&wait, 0, timeout, 0, 0);
+        if (result != NOT_OURS)
+            return result;
     }
     axio_look_through();
     return REAL(epoll_wait)(set, events, maximum, timeout);
@@ -147,13 +195,14 @@ AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum
 
 AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximum, int timeout, const sigset_t *mask)
 {
-    if (axio_is_managed(set)) {
+    int ours = axio_is_managed(set);
+    if (ours || timeout != 0) {
         struct axio_wait wait = {.set = set, .maximum = maximum, .events = events};
         set_milliseconds(&wait, timeout);
-        if (__builtin_expect(axio_cancel_seen, 0))
-            pthread_testcancel();
-        if (drive(&wait, mask))
-            return finish(&wait);
+        int result =
+            ours || !axio_enter_set(set) ? wait_in_set(&wait, mask) : sleep_early(&wait, 1, timeout, 0, mask);
+        if (result != NOT_OURS)
+            return result;
     }
     axio_look_through();
     return REAL(epoll_pwait)(set, events, maximum, timeout, mask);
@@ -162,15 +211,27 @@ AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximu
 AXIO_HIDDEN int axio_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
                                   const sigset_t *mask)
 {
-    if (axio_is_managed(set) && (timeout == 0 || (uintptr_t)timeout >= 4096)) {
+    int ours = axio_is_managed(set);
+    if (timeout == 0 || (uintptr_t)timeout >= 4096) {
         struct axio_wait wait = {.set = set, .maximum = maximum, .events = events, .has_timeout = timeout != 0};
         if (timeout)
             wait.timeout = *timeout;
-        if (__builtin_expect(axio_cancel_seen, 0))
-            pthread_testcancel();
-        if (drive(&wait, mask))
-            return finish(&wait);
+        int sleeps = timeout == 0 || timeout->tv_sec != 0 || timeout->tv_nsec != 0;
+        int result = NOT_OURS;
+        if (ours || (sleeps && !axio_enter_set(set)))
+            result = wait_in_set(&wait, mask);
+        else if (sleeps)
+            result = sleep_early(&wait, 2, 0, timeout, mask);
+        if (result != NOT_OURS)
+            return result;
     }
     axio_look_through();
     return REAL(epoll_pwait2)(set, events, maximum, timeout, mask);
+}
+
+/* In a fork child the threads that slept are not there. */
+AXIO_HIDDEN void axio_forget_early_sleepers(void)
+{
+    for (uint32_t set = 0; set < axio_early_sleepers_end; set++)
+        axio_early_sleepers[set] &= AXIO_ADOPTED;
 }

@@ -19,6 +19,7 @@
 //! * [`exposed`]: sets that other waiters see through the kernel: nested, polled.
 //! * [`sharing`]: sets of two processes.
 //! * [`descriptor_sets`]: poll and select.
+//! * [`fault`]: deliberate bugs, for tests of the tests.
 //! * [`kernel_set`]: the system calls behind it.
 //! * [`trampolines`]: words shared with the trampolines.
 
@@ -28,6 +29,7 @@ pub mod control;
 pub mod decide;
 pub mod descriptor_sets;
 pub mod exposed;
+pub mod fault;
 pub mod harvest;
 pub mod instance;
 pub mod kernel_set;

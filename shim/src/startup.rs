@@ -74,6 +74,7 @@ struct Handlers {
     after_wait: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
     again_wait: unsafe extern "C" fn(*mut c_void) -> c_int,
     abandon_wait: unsafe extern "C" fn(*mut c_void),
+    adopt_wait: unsafe extern "C" fn(*mut c_void) -> c_int,
     begin_poll: unsafe extern "C" fn(*mut c_void) -> c_int,
     after_poll: unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int,
     again_poll: unsafe extern "C" fn(*mut c_void) -> c_int,
@@ -118,6 +119,7 @@ static HANDLERS: Handlers = Handlers {
     after_wait: readiness::after_wait,
     again_wait: readiness::again_wait,
     abandon_wait: readiness::abandon_wait,
+    adopt_wait: readiness::adopt_wait,
     begin_poll: readiness::begin_poll,
     after_poll: readiness::after_poll,
     again_poll: readiness::again_poll,
@@ -194,6 +196,13 @@ unsafe extern "C" fn constructor(
         Environment(environment)
             .filter(|(name, _)| *name == crate::step_hooks::NAME)
             .for_each(|(_, value)| crate::step_hooks::plan(value));
+    }
+    #[cfg(feature = "readiness-faults")]
+    if !environment.is_null() {
+        use crate::readiness::fault;
+        Environment(environment)
+            .filter(|(name, _)| *name == fault::NAME)
+            .for_each(|(_, value)| fault::plan(value));
     }
     // SAFETY: the trampolines read the pointer with acquire semantics after this release.
     unsafe { TRAMPOLINES.store((&raw const HANDLERS).cast_mut(), Ordering::Release) };

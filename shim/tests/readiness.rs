@@ -2,65 +2,11 @@
 //! the library, with rings below, the text must be the same.
 
 mod built;
+mod watched;
 
 use built::{Program, library};
-use std::io::Read;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Ends a program that hangs.
-const WATCHDOG: Duration = Duration::from_secs(180);
-
-/// Runs a program to its end; what it printed.
-fn run(command: &mut Command, what: &str) -> String {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut stdout = child.stdout.take().expect("a pipe");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stdout.read_to_string(&mut text);
-        text
-    });
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("the program can be waited for") {
-            break Some(status);
-        }
-        if started.elapsed() > WATCHDOG {
-            let _ = child.kill();
-            let _ = child.wait();
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let text = reader.join().expect("what it printed");
-    match status {
-        Some(status) => assert!(status.success(), "{what}: {status}\n{text}"),
-        None => panic!("{what}: hangs\n{text}"),
-    }
-    text
-}
-
-/// Sum of a counter over the processes that have written a report.
-fn reported(report: &Path, counter: &str) -> u64 {
-    let text = std::fs::read_to_string(report).unwrap_or_default();
-    let key = format!("\"{counter}\":");
-    text.lines()
-        .filter_map(|line| line.split_once(key.as_str()))
-        .filter_map(|(_, rest)| {
-            let digits: String = rest
-                .trim_start()
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect();
-            digits.parse::<u64>().ok()
-        })
-        .sum()
-}
+use std::process::Command;
+use watched::{reported, run};
 
 /// The same text on the bare kernel and under the library in both modes, and rings have carried something.
 fn same_as_the_kernel(source: &str, arguments: &[&str]) {

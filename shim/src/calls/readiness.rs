@@ -83,6 +83,17 @@ pub unsafe extern "C" fn abandon_wait(wait: *mut c_void) {
     process::guarded_hook((), || wait::abandon(wait));
 }
 
+/// A thread that slept in a set of ordinary descriptors finds that it has become one of ours: `after_wait`, or
+/// `abandon_wait`, goes on. 0: it has ended meanwhile.
+///
+/// # Safety
+/// `wait` is the trampoline's record.
+pub unsafe extern "C" fn adopt_wait(wait: *mut c_void) -> c_int {
+    // SAFETY: as promised.
+    let wait = unsafe { &mut *wait.cast::<Wait>() };
+    process::guarded_hook(0, || c_int::from(wait::adopt(wait)))
+}
+
 /// Before the kernel's own look at descriptors, while some sets are seen by others through the kernel.
 pub extern "C" fn refresh_sets() {
     process::unless_confined((), || exposed::refresh_all(None));

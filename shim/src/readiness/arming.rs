@@ -1,5 +1,6 @@
 //! Epochs of an epoll set, the second look, kicks, and how long a sleep may be (READINESS.md 5).
 
+use super::fault::{Fault, sound};
 use super::instance::Held;
 use super::kernel_set::OUT;
 use super::links::Kind;
@@ -21,7 +22,11 @@ const SHARED_MEMBER_MS: u32 = 50;
 /// The next odd epoch in every channel with members, then a full fence: the caller looks again ([`any`]) before it
 /// sleeps. Partner: the ringer marks the ready bit, fence, reads the epoch.
 pub fn arm(held: &Held) {
-    let epoch = held.instance.epoch.get().wrapping_add(1) | 1;
+    let epoch = if sound(Fault::ArmWithOldEpoch) {
+        held.instance.epoch.get().wrapping_add(1) | 1
+    } else {
+        1
+    };
     write_epoch(held, epoch);
     full_fence();
 }

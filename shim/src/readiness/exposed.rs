@@ -9,6 +9,7 @@
 //! in it, [`refresh_all`] puts that right. The way down is never walked: a set does not know who watches it, and few
 //! processes have an exposed set with managed sockets at all (one load tells, in the trampoline).
 
+use super::fault::{Fault, sound};
 use super::harvest::Deferred;
 use super::instance::{self, Held, Instance};
 use super::kernel_set::{EDGE, IN, OUT, PRI, RDHUP};
@@ -88,7 +89,9 @@ fn refresh_one(index: u32) {
 
 /// Without the lock: a beacon burns, or something was marked or listed since the last look.
 fn may_be_stale(instance: &Instance) -> bool {
-    instance.accelerated.count() != 0 && (instance.beacon.get() != 0 || instance.sees_something())
+    sound(Fault::BeaconBurnsOn)
+        && instance.accelerated.count() != 0
+        && (instance.beacon.get() != 0 || instance.sees_something())
 }
 
 /// After a harvest of an exposed set, and before a look at it through the kernel: armed, and readable for the kernel if,
@@ -144,7 +147,7 @@ pub fn light_if_listed(held: &Held) {
 
 fn light(held: &Held) {
     let instance = held.instance;
-    let mut lit = false;
+    let mut lit = !sound(Fault::ExposedWithoutBeacon);
     instance.accelerated.for_each(Kind::Accelerated, |index| {
         let Some(registration) = tables::registration(index).filter(|_| !lit) else {
             return;

@@ -1,6 +1,7 @@
 //! From ready bits and kernel events to the program: which members are worth a look, and what they report.
 #![expect(unsafe_code, reason = "writes the program's event array")]
 
+use super::fault::{Fault, sound};
 use super::instance::Held;
 use super::kernel_set::{self, ERR, Event, HUP, IN, OUT, PRI, RDHUP, RDNORM};
 use super::links::{By, Kind};
@@ -266,6 +267,9 @@ fn look(
     } else {
         0
     };
+    if !sound(Fault::BelieveMarks) {
+        ready.readable = true;
+    }
     let holds = decide::bits_of(ready) | urgent;
     let edges = decide::Edges {
         fresh: registration.has(flag::FRESH),

@@ -304,6 +304,9 @@ pub fn create(number: c_int) -> Option<Held> {
                 .get(waiter as usize)
                 .map_or(0, |epoch| epoch.load(Ordering::Relaxed)),
         );
+        instance
+            .sleepers
+            .set(trampolines::adopt_early_sleepers(number));
         instance.in_use.store(1, Ordering::Release);
         fd_table::note(number);
         if trampolines::watched_by(number) != 0 {

@@ -239,7 +239,7 @@ impl Held {
                 .set(instance.without_waiter.get().wrapping_add(1));
         }
         self.set_watch(registration, stream);
-        if instance.sleepers.get() > 0 {
+        if instance.sleepers.get() > 0 || instance.exposed.get() != 0 {
             // They sleep without an epoch in this channel: arm on their behalf, then look.
             arming::arm(self);
         }

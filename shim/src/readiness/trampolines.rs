@@ -15,6 +15,23 @@ unsafe extern "C" {
     /// `refresh_sets` before the kernel's own looks.
     #[link_name = "axio_exposed_sets"]
     pub safe static EXPOSED_SETS: AtomicU32;
+    #[link_name = "axio_early_sleepers"]
+    static EARLY_SLEEPERS: [AtomicU32; LIMIT];
+}
+
+/// Mirrors AXIO_ADOPTED of `c/early_sleepers.h`.
+const ADOPTED: u32 = 1 << 31;
+
+/// A set becomes one of ours: the threads that sleep in it, which nobody had told us of. When they wake they find it out,
+/// and who comes later knows it before.
+#[must_use]
+pub fn adopt_early_sleepers(set: c_int) -> u32 {
+    // SAFETY: an array of the trampolines' object, for the life of the process.
+    let words = unsafe { &EARLY_SLEEPERS };
+    // Partner: the trampolines' own exchanges; one word holds both, so each thread is counted on one side only.
+    words.get(set as u32 as usize).map_or(0, |word| {
+        word.fetch_or(ADOPTED, Ordering::AcqRel) & !ADOPTED
+    })
 }
 
 /// The set that a number was added to while it was none of ours, plus one; 0 none, [`MANY`] several.

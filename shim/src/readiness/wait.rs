@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "the record of a call is handed over by pointer")]
 
 use super::arming::Own;
+use super::fault::{Fault, sound, window};
 use super::harvest::{self, Deferred, Target};
 use super::instance::{self, Held, Instance};
 use super::kernel_set::{self, EINTR, Event};
@@ -103,6 +104,24 @@ pub struct State {
     vain: u32,
 }
 
+impl State {
+    const fn of(instance: u32, generation: u32) -> State {
+        State {
+            instance,
+            generation,
+            deadline_ns: 0,
+            began_ticks: 0,
+            spun: false,
+            interrupted: false,
+            slept: false,
+            asleep: false,
+            bounded: false,
+            rounds: 0,
+            vain: 0,
+        }
+    }
+}
+
 impl Wait {
     fn state(&mut self) -> &mut State {
         // SAFETY: `begin` writes it before it returns an action that leads back here.
@@ -136,7 +155,7 @@ pub fn begin(wait: &mut Wait) -> Action {
         && (wait.has_timeout == 0
             || (wait.timeout.seconds >= 0
                 && (0..1_000_000_000).contains(&wait.timeout.nanoseconds)));
-    if !plausible || known.registrations.load(Ordering::Relaxed) == 0 {
+    if !plausible {
         return Action::Real;
     }
     if known.is_plain() && !process::is_on() {
@@ -149,20 +168,25 @@ pub fn begin(wait: &mut Wait) -> Action {
     if EXPOSED_SETS.load(Ordering::Relaxed) != 0 {
         exposed::refresh_all(Some(index));
     }
-    wait.state.write(State {
-        instance: index,
-        generation,
-        deadline_ns: 0,
-        began_ticks: 0,
-        spun: false,
-        interrupted: false,
-        slept: false,
-        asleep: false,
-        bounded: false,
-        rounds: 0,
-        vain: 0,
-    });
+    wait.state.write(State::of(index, generation));
     go(wait, true)
+}
+
+/// The thread went to sleep before the set was one of ours; who made it so has counted it among the sleepers. False: the
+/// set has ended meanwhile. The trampoline has put the beginning of the time-out where the next sleep belongs.
+pub fn adopt(wait: &mut Wait) -> bool {
+    let Some((index, generation, _)) = instance::of_number(wait.set) else {
+        return false;
+    };
+    let began_ns = to_ns(wait.sleep);
+    let timeout_ns = to_ns(wait.timeout);
+    let state = wait.state.write(State::of(index, generation));
+    state.asleep = true;
+    state.slept = true;
+    if wait.has_timeout != 0 && timeout_ns != 0 {
+        state.deadline_ns = began_ns.saturating_add(timeout_ns).max(1);
+    }
+    true
 }
 
 /// Goes on with signals held back.
@@ -281,7 +305,8 @@ fn settle(held: &Held, deferred: &mut Deferred) {
     if instance.exposed.get() != 0 {
         exposed::refresh(held, deferred);
     }
-    if instance.sleepers.get() == 0 {
+    window();
+    if instance.sleepers.get() == 0 || !sound(Fault::DisarmWhileOthersSleep) {
         if instance.exposed.get() == 0 {
             arming::disarm(held);
         }
@@ -290,7 +315,7 @@ fn settle(held: &Held, deferred: &mut Deferred) {
     arming::arm(held);
     let listed = arming::arm_own(held) == Own::Something;
     harvest::collect(held);
-    if listed || instance.ready.count() > 0 {
+    if (listed || instance.ready.count() > 0) && sound(Fault::LeaveTheRestAsleep) {
         arming::kick(held);
     }
 }
@@ -392,6 +417,7 @@ fn learn(wait: &mut Wait) {
 /// Arms, looks again, and says how to sleep; nothing when something has come meanwhile.
 fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
     let state = *wait.state();
+    window();
     let Some(held) = instance::lock(state.instance, state.generation) else {
         return Some(Action::Real);
     };
@@ -400,7 +426,8 @@ fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
     arming::arm(&held);
     let own = arming::arm_own(&held);
     let distrusted = state.rounds > ROUNDS;
-    if !distrusted && (own == Own::Something || arming::any(&held) || instance.ready.count() > 0) {
+    let looks_again = !distrusted && sound(Fault::SleepWithoutSecondLook);
+    if looks_again && (own == Own::Something || arming::any(&held) || instance.ready.count() > 0) {
         woken(&held);
         return None;
     }
@@ -434,9 +461,7 @@ fn woken(held: &Held) {
 /// The trampoline is to sleep for the time left, at most `limit_ms`.
 fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32>) -> Action {
     let has_timeout = wait.has_timeout != 0;
-    let timeout_ns = (wait.timeout.seconds as u64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(wait.timeout.nanoseconds as u64);
+    let timeout_ns = to_ns(wait.timeout);
     let state = wait.state();
     let mut left_ns = timeout_ns;
     let mut whole = true;
@@ -470,6 +495,12 @@ fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32>) -> Actio
         wait.sleep_has_timeout = 0;
     }
     Action::Sleep
+}
+
+fn to_ns(time: Timespec) -> u64 {
+    (time.seconds as u64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.nanoseconds as u64)
 }
 
 fn to_timespec(ns: u64) -> Timespec {

@@ -2,6 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Features that the library is built with, as this test is.
+const FEATURES: &[&str] = if cfg!(feature = "readiness-faults") {
+    &["--features", "readiness-faults"]
+} else {
+    &[]
+};
 
 /// The library, built as this test was. (Cargo does not build a cdylib for the tests of its package.)
 pub fn library() -> PathBuf {
@@ -30,6 +38,7 @@ pub fn library() -> PathBuf {
             "--target-dir",
         ])
         .arg(folder.parent().expect("the target folder"))
+        .args(FEATURES)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -47,9 +56,12 @@ pub struct Program(pub PathBuf);
 impl Program {
     pub fn of(source: &str) -> Program {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Tests run at a time, and one removes its program while another still runs it.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = source.replace(['/', '.'], "_");
-        let program =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}_{}", std::process::id()));
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}_{}_{number}", std::process::id()));
         let output = Command::new("cc")
             .args([
                 "-std=gnu11",

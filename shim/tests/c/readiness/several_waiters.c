@@ -126,6 +126,49 @@ static void *endless_wait(void *set)
     return epoll_wait(*(int *)set, &event, 1, -1) == 1 ? set : 0;
 }
 
+/* Threads that sleep in a set before it has the connection; then before it has it again; and outside of such a set. */
+static void asleep_before(void)
+{
+    int woken_in_all = 0, outer;
+    pthread_t threads[2];
+    void *result;
+    sets[0] = epoll_create1(EPOLL_CLOEXEC);
+    outer = epoll_create1(EPOLL_CLOEXEC);
+    for (int round = 0; round < ROUNDS / 2; round++) {
+        if (round == ROUNDS / 4) {
+            close(sets[0]);
+            sets[0] = epoll_create1(EPOLL_CLOEXEC);
+            add(outer, sets[0], EPOLLIN, 0);
+        }
+        for (int which = 0; which < 2; which++)
+            pthread_create(&threads[which], 0, endless_wait, which && round >= ROUNDS / 4 ? &outer : &sets[0]);
+        nap_ms(5);
+        add(sets[0], one, EPOLLIN, 0);
+        nap_ms(round % 3);
+        tell(SEND, number, 1);
+        for (int which = 0; which < 2; which++) {
+            pthread_join(threads[which], &result);
+            woken_in_all += result != 0;
+        }
+        take(one, 1);
+        must(epoll_ctl(sets[0], EPOLL_CTL_DEL, one, 0) == 0, "EPOLL_CTL_DEL");
+    }
+    printf("asleep before the connection was there: %d of %d\n", woken_in_all, ROUNDS);
+    pthread_create(&threads[0], 0, endless_wait, &sets[0]);
+    pthread_create(&threads[1], 0, endless_wait, &sets[0]);
+    nap_ms(20);
+    add(sets[0], one, EPOLLIN, 0);
+    pthread_cancel(threads[0]);
+    pthread_join(threads[0], &result);
+    printf("one of them cancelled: %d", result == PTHREAD_CANCELED);
+    tell(SEND, number, 1);
+    pthread_join(threads[1], &result);
+    printf(", the other woken: %d\n", result != 0);
+    take(one, 1);
+    close(sets[0]);
+    close(outer);
+}
+
 static void *endless_poll(void *argument)
 {
     struct pollfd entries[100];
@@ -273,6 +316,7 @@ int main(void)
     two_sets();
     set_and_receiver();
     exclusive();
+    asleep_before();
     sets[0] = epoll_create1(EPOLL_CLOEXEC);
     add(sets[0], one, EPOLLIN, 0);
     cancelled("epoll_wait", endless_wait);

@@ -1,0 +1,112 @@
+//! No wake-up is lost, and nothing is reported that is not so: random traffic of several processes on connections that
+//! are watched in every way there is (READINESS.md 10).
+//!
+//! With the feature `readiness-faults` the library is built with its races widened, and one deliberate bug after the
+//! other is switched on: the same stress must find each of them.
+
+mod built;
+mod watched;
+
+use built::{Program, library};
+use std::process::Command;
+
+const STRESS: &str = "readiness_stress/stress.c";
+const PRODUCERS: &str = "2";
+const CONNECTIONS: &str = "24";
+/// How long a producer waits for an answer before it calls it lost: long, for the machine may be busy.
+const PATIENCE_MS: &str = "20000";
+
+/// The stress under the library, and where it reports to.
+fn under_the_library(
+    program: &Program,
+    mode: &str,
+    duration_ms: &str,
+    patience_ms: &str,
+) -> Command {
+    let mut command = Command::new(&program.0);
+    command
+        .args([PRODUCERS, CONNECTIONS, duration_ms, patience_ms])
+        .env("LD_PRELOAD", library())
+        .env("AXIO_UPGRADE", mode);
+    command
+}
+
+/// A sound library passes, and rings have carried the traffic.
+fn passes(mode: &str, duration_ms: &str) {
+    let program = Program::of(STRESS);
+    let report = program.0.with_extension(format!("{mode}.report"));
+    let mut command = under_the_library(&program, mode, duration_ms, PATIENCE_MS);
+    let text = watched::run(command.env("AXIO_REPORT", &report), mode);
+    let calls = watched::reported(&report, "ring_calls");
+    let _ = std::fs::remove_file(&report);
+    assert!(text.contains("no wake-up was lost"), "{mode}:\n{text}");
+    assert!(calls > 1000, "{mode}: {calls} calls went by ring\n{text}");
+}
+
+#[test]
+fn the_stress_itself_passes_on_the_bare_kernel() {
+    let program = Program::of(STRESS);
+    let mut command = Command::new(&program.0);
+    watched::run(
+        command.args([PRODUCERS, CONNECTIONS, "2000", PATIENCE_MS]),
+        "bare kernel",
+    );
+}
+
+#[test]
+fn no_wake_up_is_lost_and_none_is_spurious() {
+    for mode in ["eager", "evidence"] {
+        passes(mode, "6000");
+    }
+}
+
+#[cfg(feature = "readiness-faults")]
+mod controls {
+    use super::*;
+
+    /// Exit code of the stress: an answer did not come.
+    const LOST: i32 = 1;
+    /// Something was reported that was not so.
+    const SPURIOUS: i32 = 2;
+
+    /// Each deliberate bug, and what it must come to.
+    const FAULTS: &[(&str, i32)] = &[
+        ("SleepWithoutSecondLook", LOST),
+        ("ArmWithOldEpoch", LOST),
+        ("DisarmWhileOthersSleep", LOST),
+        ("LeaveTheRestAsleep", LOST),
+        ("ExposedWithoutBeacon", LOST),
+        ("BeaconBurnsOn", SPURIOUS),
+        ("BelieveMarks", SPURIOUS),
+    ];
+
+    /// All at once: what is stuck only sleeps.
+    #[test]
+    fn each_deliberate_bug_is_found() {
+        let program = Program::of(STRESS);
+        // The library is built here, once.
+        let mut commands: Vec<_> = FAULTS
+            .iter()
+            .map(|_| under_the_library(&program, "eager", "10000", "6000"))
+            .collect();
+        let wrong: Vec<String> = std::thread::scope(|scope| {
+            let running: Vec<_> = FAULTS
+                .iter()
+                .zip(&mut commands)
+                .map(|((fault, code), command)| {
+                    scope.spawn(move || {
+                        let command = command.env("READINESS_FAULT", fault);
+                        let (status, text) = watched::run_to_end(command, fault);
+                        (status.code() != Some(*code))
+                            .then(|| format!("{fault}: {status}, not {code}\n{text}"))
+                    })
+                })
+                .collect();
+            running
+                .into_iter()
+                .filter_map(|one| one.join().expect("a watched run"))
+                .collect()
+        });
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

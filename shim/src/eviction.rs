@@ -15,6 +15,7 @@
 //! E3. What is under way when nobody is left to help goes on at the connection's own calls.
 
 use crate::boundary::me;
+use crate::discovery::Acceptor;
 use crate::readiness::changes;
 use crate::{fd_table, process, status};
 use core::ffi::c_int;
@@ -101,6 +102,7 @@ pub fn at_turn(stream: &Stream) {
     }
     read_events();
     help();
+    Acceptor::end_stale_answers();
     let pressed = PRESSED.load(Ordering::Relaxed);
     if pressed == 0 {
         return;

@@ -25,8 +25,11 @@ use settings::{Choice, Mode, Role, Upgrade};
 
 /// Turns after which discovery is tried again.
 const NEXT_TURN_FACTOR: u32 = 8;
-/// Last turn at which it is tried.
+/// Last of these.
 const LAST_TURN: u32 = 512;
+/// Turns from there on at which it is tried again while nothing came of it: of a burst of connections only few may have
+/// a box at a time, and the far side must still be looking when the turn of the others comes.
+const CHANCE_TURNS: u32 = 8;
 /// Bytes in one direction that count as evidence for a one-way stream; then four times as many, three times.
 const FIRST_BYTES: u64 = 256 * 1024;
 const LAST_BYTES: u64 = 16 * 1024 * 1024;
@@ -166,13 +169,35 @@ pub fn after_receive(stream: &Stream) {
 fn take_turn(endpoint: &Endpoint) -> bool {
     let turns = endpoint.turns.add(1);
     eviction::count_turn(endpoint);
-    if turns < endpoint.next_turn.get() || turns > LAST_TURN {
+    if turns < endpoint.next_turn.get() || turns >= LAST_TURN + CHANCE_TURNS {
         return false;
     }
-    endpoint
-        .next_turn
-        .set(turns.saturating_mul(NEXT_TURN_FACTOR));
+    let mut next = NEXT_TURN_FACTOR;
+    while next <= turns {
+        next *= NEXT_TURN_FACTOR;
+    }
+    endpoint.next_turn.set(next);
     true
+}
+
+/// Whether both ends look out for each other at this turn: the 1st, 8th, 64th, 512th, and some after each.
+fn is_chance(turns: u32) -> bool {
+    let mut first = 1;
+    while first <= LAST_TURN {
+        if (first..first + CHANCE_TURNS).contains(&turns) {
+            return true;
+        }
+        first *= NEXT_TURN_FACTOR;
+    }
+    false
+}
+
+/// Nothing could be tried at this chance, or nobody was there: the next turn is one, too, while both ends look out.
+fn try_next_turn(endpoint: &Endpoint) {
+    let next = endpoint.turns.get() + 1;
+    if is_chance(next) {
+        endpoint.next_turn.set(next);
+    }
 }
 
 /// A turn while a negotiation is under way: no chance of this side, but both ends must count alike, or they would seek
@@ -291,10 +316,7 @@ fn open_box(stream: &Stream, chance: Chance) {
         // Others of a burst are at it, or there is nowhere to claim: as if this chance had not been.
         Err(Reason::Negotiating) => {
             if matches!(chance, Chance::First | Chance::Later) {
-                stream
-                    .endpoint
-                    .next_turn
-                    .set(stream.endpoint.turns.get() + 1);
+                try_next_turn(stream.endpoint);
             }
         }
         Err(reason) => note(stream.endpoint, reason),
@@ -317,7 +339,10 @@ fn dial(stream: &Stream, may_dial: bool) {
     };
     match Acceptor::probe(borrowed(stream.descriptor), &pair, wanted) {
         Ok(Some(acceptor)) => begun(stream, acceptor.to_number()),
-        Ok(None) if may_dial => note(stream.endpoint, Reason::PeerHasNoAxio),
+        Ok(None) if may_dial => {
+            try_next_turn(stream.endpoint);
+            note(stream.endpoint, Reason::PeerHasNoAxio);
+        }
         Ok(None) => {}
         Err(reason) => {
             if reason == Reason::TooManySockets {

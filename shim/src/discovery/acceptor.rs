@@ -119,8 +119,7 @@ impl Acceptor {
             match progress {
                 Progress::Pending => (progress, Leave::Keep),
                 Progress::Bound(_) | Progress::Failed(_) => {
-                    negotiation.knocker.restore(tcp);
-                    negotiation.end();
+                    negotiation.end(|knocker| knocker.restore(tcp));
                     (progress, Leave::Free)
                 }
             }
@@ -135,10 +134,15 @@ impl Acceptor {
     /// Gives up: the socket's options are as they were, all descriptors closed.
     pub fn abandon(self, tcp: BorrowedFd<'_>) {
         NEGOTIATIONS.enter(self.0, |negotiation| {
-            negotiation.knocker.restore(tcp);
-            negotiation.end();
+            negotiation.end(|knocker| knocker.restore(tcp));
             ((), Leave::Free)
         });
+    }
+
+    /// For the busy: ends answers to claims whose connection has fallen silent. They hold slots and places for claims,
+    /// which nobody could ask for when all are held. Looks once in a while only.
+    pub fn end_stale_answers() {
+        reap_stale_claims();
     }
 
     /// As a number for an atomic word; never 0.
@@ -186,20 +190,23 @@ impl Negotiation {
         }
     }
 
-    /// Everything of the negotiation goes; the options were restored before.
-    fn end(&mut self) {
+    /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after C was told
+    /// that its claim comes to nothing, or it would take the missing knock for a lie.
+    fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
         match core::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Answered(answered) => {
                 let channel = answered.channel;
                 channel.claim_refuse(answered.ticket);
+                restore(&mut self.knocker);
                 channel.cancel_slot(answered.slot, answered.generation);
                 channel.release();
             }
             Stage::Handshake(mut handshake) => {
+                restore(&mut self.knocker);
                 handshake.close();
                 handshake.drop_memory();
             }
-            Stage::Ended => {}
+            Stage::Ended => restore(&mut self.knocker),
         }
     }
 }
@@ -210,13 +217,12 @@ fn reap() {
         if !negotiation.patience.is_over() {
             return Leave::Keep;
         }
-        negotiation.knocker.restore_unasked();
-        negotiation.end();
+        negotiation.end(Knocker::restore_unasked);
         Leave::Free
     });
 }
 
-/// Where a claim finds no slot: ends answers that hold one although their connection has fallen silent.
+/// Ends answers whose connection has fallen silent.
 fn reap_stale_claims() {
     static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
     if !is_time(&LOOKED_MS, STALE_LOOK_MS) {
@@ -227,8 +233,7 @@ fn reap_stale_claims() {
         if !is_claim || !negotiation.patience.is_older_than(STALE_CLAIM_MS) {
             return Leave::Keep;
         }
-        negotiation.knocker.restore_unasked();
-        negotiation.end();
+        negotiation.end(Knocker::restore_unasked);
         Leave::Free
     });
 }

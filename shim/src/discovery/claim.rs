@@ -173,6 +173,12 @@ impl Claims {
                         self.acknowledged = Some((open, slot, generation));
                         return Standing::Acknowledged;
                     }
+                    // S has taken its answer back meanwhile, and its knock: no lie.
+                    Err(Reason::ProofFailed)
+                        if open.channel.claim_answer(open.ticket) == ClaimAnswer::Refused =>
+                    {
+                        reason = Reason::TimedOut;
+                    }
                     Err(failed) => {
                         open.channel.claim_failed();
                         reason = failed;
@@ -251,7 +257,8 @@ impl Claims {
         Standing::Failed(if bound {
             Reason::BadOffer
         } else {
-            Reason::ProofFailed
+            // Our knock was there; S has not waited for us, or not come round to look.
+            Reason::TimedOut
         })
     }
 
@@ -271,7 +278,7 @@ impl Claims {
         }
     }
 
-    /// Gives up. The caller has restored the options.
+    /// Gives up. The caller restores the options then.
     pub fn abandon(&mut self) {
         self.withdraw();
         if let Some((open, slot, generation)) = self.acknowledged.take() {

@@ -116,7 +116,8 @@ impl Connector {
             }
         }
         let tag = box_tag(pair);
-        let may_box = NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
+        let is_free = || NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
+        let may_box = is_free() || (end_idle(tag) && is_free());
         let may_summon = has_channels && !has_slots && may_box;
         let is_claim_or_nothing = matches!(chance, Chance::Between | Chance::ClaimOnly);
         if is_claim_or_nothing && !has_slots && !may_summon {
@@ -183,8 +184,7 @@ impl Connector {
             match progress {
                 Progress::Pending => (progress, Leave::Keep),
                 Progress::Bound(_) | Progress::Failed(_) => {
-                    negotiation.knocker.restore(tcp);
-                    negotiation.end();
+                    negotiation.end(|knocker| knocker.restore(tcp));
                     (progress, Leave::Free)
                 }
             }
@@ -210,8 +210,7 @@ impl Connector {
     /// Gives up: the socket's options are as they were, all descriptors closed.
     pub fn abandon(self, tcp: BorrowedFd<'_>) {
         NEGOTIATIONS.enter(self.0, |negotiation| {
-            negotiation.knocker.restore(tcp);
-            negotiation.end();
+            negotiation.end(|knocker| knocker.restore(tcp));
             ((), Leave::Free)
         });
     }
@@ -396,9 +395,11 @@ impl Negotiation {
         }))
     }
 
-    /// Everything of the negotiation goes; the options were restored before.
-    fn end(&mut self) {
+    /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after S can see
+    /// that the claims are given up, or it would take the missing knock for a lie.
+    fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
         self.claims.abandon();
+        restore(&mut self.knocker);
         self.unmap();
         self.mailbox.close();
     }
@@ -425,10 +426,29 @@ fn reap() {
         if !is_stale && !negotiation.patience.is_over() {
             return Leave::Keep;
         }
-        negotiation.knocker.restore_unasked();
-        negotiation.end();
+        negotiation.end(Knocker::restore_unasked);
         Leave::Free
     });
+}
+
+/// Ends negotiations at an address, for others that wait there, whose connection has fallen silent. True when it looked,
+/// which it does once in a while only.
+fn end_idle(tag: u64) -> bool {
+    static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
+    if !clock::is_time(&LOOKED_MS, STALE_LOOK_MS) {
+        return false;
+    }
+    NEGOTIATIONS.for_each_idle(|negotiation| {
+        let is_in_the_way = (negotiation.mailbox.is_open() || negotiation.claims.is_summons())
+            && negotiation.patience.is_idle_for(STALE_CLAIM_MS)
+            && box_tag(&negotiation.pair) == tag;
+        if !is_in_the_way {
+            return Leave::Keep;
+        }
+        negotiation.end(Knocker::restore_unasked);
+        Leave::Free
+    });
+    true
 }
 
 /// Fork child: boxes, visitors and half-made memory are the parent's; the child closes its copies and touches neither

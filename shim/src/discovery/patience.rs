@@ -34,9 +34,10 @@ pub struct Patience {
 impl Patience {
     /// Begins.
     pub fn new() -> Patience {
+        let now_ms = clock::now_ms();
         Patience {
-            started_ms: clock::now_ms(),
-            heard_ms: 0,
+            started_ms: now_ms,
+            heard_ms: now_ms,
             calls: 0,
             brisk: BRISK_CALLS,
         }
@@ -56,6 +57,10 @@ impl Patience {
         self.calls += 1;
         self.heard_ms = clock::now_ms();
         self.calls < HANDSHAKE_LIMIT_CALLS && !self.is_over()
+    }
+    /// True when no call was heard for that long.
+    pub fn is_idle_for(&self, limit_ms: u64) -> bool {
+        clock::now_ms().saturating_sub(self.heard_ms) > limit_ms
     }
     /// Calls so far.
     pub fn calls(&self) -> u32 {

@@ -107,6 +107,11 @@ impl Channel {
             Acknowledgement::None
         }
     }
+    /// Whether C has given the claim up, also after it had acknowledged the answer.
+    #[must_use]
+    pub fn claim_is_withdrawn(&self, ticket: ClaimTicket) -> bool {
+        self.far_claim(ticket.place, claim::SEQUENCE) != ticket.sequence
+    }
     /// The connection is bound: both knocks were seen.
     pub fn claim_bound(&self, ticket: ClaimTicket) {
         self.say(ticket, answer::BOUND);

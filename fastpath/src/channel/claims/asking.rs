@@ -128,7 +128,12 @@ impl Channel {
             .fetch_and(!(1 << ticket.place), Ordering::Release);
     }
     /// Gives up an acknowledged claim without knowing its outcome (A1). Should S bind the slot, this side leaves it.
+    /// Before the knock is taken back, so that S, who misses it, sees why.
     pub fn claim_orphan(&self, ticket: ClaimTicket, slot: u32, generation: u32) {
+        if let Some(word) = self.own_claim(ticket.place, claim::SEQUENCE) {
+            // Release, partner: the acquire in `claim_is_withdrawn`.
+            word.store(0, Ordering::Release);
+        }
         if let Some(place) = self.claims.slots.get(ticket.place as usize) {
             place.store(
                 u64::from(slot) << 32 | u64::from(generation),

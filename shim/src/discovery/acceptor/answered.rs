@@ -164,6 +164,10 @@ impl Answered {
             || seen.user != self.far.user
             || !knock::is_seen(seen.shown, self.asked)
         {
+            if self.channel.claim_is_withdrawn(self.ticket) {
+                // C was left waiting too long and has taken its knock back; no lie.
+                return Err(Reason::PeerLeft);
+            }
             self.channel.claim_failed();
             quota::proof_failed(self.far.user);
             return Err(Reason::ProofFailed);

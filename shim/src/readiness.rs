@@ -20,6 +20,7 @@
 //! * [`sharing`]: sets of two processes.
 //! * [`descriptor_sets`]: poll and select.
 //! * [`fault`]: deliberate bugs, for tests of the tests.
+//! * [`ordinary`]: data of descriptors that are in no book of ours.
 //! * [`kernel_set`]: the system calls behind it.
 //! * [`trampolines`]: words shared with the trampolines.
 
@@ -35,6 +36,7 @@ pub mod instance;
 pub mod kernel_set;
 pub mod links;
 pub mod members;
+pub mod ordinary;
 pub mod registration;
 pub mod sharing;
 pub mod tables;

@@ -18,7 +18,7 @@ pub type Answer = Option<Result<(), Errno>>;
 /// epoll_ctl(2). `wish` is what the program asks for; nothing for a removal.
 pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u64)>) -> Answer {
     let Some(stream) = fd_table::stream(number) else {
-        return ordinary(set, operation, number);
+        return ordinary(set, operation, number, wish);
     };
     let endpoint = watchers::index_of(stream.endpoint)?;
     if let Some((index, generation, known)) = instance::of_number(set)
@@ -48,9 +48,12 @@ pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u
 }
 
 /// A descriptor that is no managed socket.
-fn ordinary(set: c_int, operation: c_int, number: c_int) -> Answer {
+fn ordinary(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u64)>) -> Answer {
     if let Some((_, _, known)) = instance::of_number(set) {
         known.control_count.fetch_add(1, Ordering::Relaxed);
+        if let Some((_, data)) = wish {
+            known.ordinary_data.add(data);
+        }
     }
     if operation == ADD
         && let Some((index, generation, _)) = instance::of_number(number)

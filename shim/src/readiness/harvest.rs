@@ -6,7 +6,7 @@ use super::instance::Held;
 use super::kernel_set::{self, ERR, Event, HUP, IN, OUT, PRI, RDHUP, RDNORM};
 use super::links::{By, Kind};
 use super::registration::{Registration, flag};
-use super::{changes, decide, members, tables};
+use super::{changes, decide, members, ordinary, tables};
 use crate::status;
 use fastpath::ready;
 use fastpath::stream::Stream;
@@ -462,6 +462,9 @@ fn heard(
 /// An event that no accelerated member explains: does an ordinary descriptor use the same data? The kernel knows all
 /// registrations; it is asked once for each change of them.
 fn is_foreign(held: &Held, data: u64) -> bool {
+    if !ordinary::may_have(held, data) {
+        return false;
+    }
     let instance = held.instance;
     let changes = instance
         .control_count

@@ -8,6 +8,7 @@
 )]
 
 use super::links::{BUCKETS, Chains, List};
+use super::ordinary::DataFilter;
 use super::{exposed, tables, trampolines};
 use crate::boundary::me;
 use crate::fd_table;
@@ -87,6 +88,8 @@ pub struct Instance {
     pub last_channel: AtomicU32,
     /// Changes of the kernel's registrations.
     pub control_count: AtomicU32,
+    /// Data that descriptors in no book of ours were ever registered with.
+    pub ordinary_data: DataFilter,
     /// Counts waits, so that none reports a member twice.
     pub serial: Plain32,
     /// The member whose OUT makes the set readable, plus one; 0 = none.
@@ -288,6 +291,7 @@ pub fn create(number: c_int) -> Option<Held> {
         }
         instance.last_patience_ticks.set(0);
         instance.control_count.store(0, Ordering::Relaxed);
+        instance.ordinary_data.clear();
         instance.numbers.set(1);
         instance.number.set(number as u32);
         instance.registrations.store(0, Ordering::Relaxed);

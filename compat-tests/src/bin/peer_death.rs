@@ -181,10 +181,7 @@ impl Settings {
                 .collect()
         });
         Settings {
-            run: Run {
-                library,
-                scratch: scratch.to_path_buf(),
-            },
+            run: Run::new(library, scratch.to_path_buf()),
             labels,
             patterns,
             nth,

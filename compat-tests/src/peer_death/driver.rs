@@ -9,6 +9,7 @@ use crate::torture::report::Report;
 use fastpath::stream::labels::Label;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -20,6 +21,34 @@ pub struct Run {
     pub library: Option<PathBuf>,
     /// Where notes and reports go.
     pub scratch: PathBuf,
+    /// The notes of the victim and of the survivor, mapped once.
+    noted: OnceLock<[Notes; 2]>,
+}
+
+impl Run {
+    /// What cases need that are run one after the other, with a directory of their own.
+    #[must_use]
+    pub fn new(library: Option<PathBuf>, scratch: PathBuf) -> Run {
+        Run {
+            library,
+            scratch,
+            noted: OnceLock::new(),
+        }
+    }
+
+    fn notes_path(&self) -> PathBuf {
+        self.scratch.join("notes")
+    }
+
+    fn notes(&self) -> Result<[Notes; 2], String> {
+        if let Some(noted) = self.noted.get() {
+            return Ok(*noted);
+        }
+        let path = self.notes_path();
+        let open = |path: &Path| Notes::open(path).map_err(|code| format!("notes: errno {code}"));
+        let noted = [open(&path)?, open(&path.with_extension("survivor"))?];
+        Ok(*self.noted.get_or_init(|| noted))
+    }
 }
 
 /// When the victim dies.
@@ -132,31 +161,41 @@ impl End {
 /// Runs one case.
 #[must_use]
 pub fn run_case(run: &Run, case: &Case) -> Outcome {
-    let notes = run.scratch.join("notes");
-    for extension in ["", "survivor", "report"] {
-        let _ = std::fs::remove_file(notes.with_extension(extension));
-    }
+    let notes = run.notes_path();
+    let _ = std::fs::remove_file(notes.with_extension("report"));
     let mut outcome = Outcome {
         killed: false,
         until_end: Duration::ZERO,
         verdict: Ok(()),
         ring_bytes: 0,
     };
-    outcome.verdict = play(run, case, &notes, &mut outcome);
+    let noted = match run.notes() {
+        Ok(noted) => noted,
+        Err(text) => {
+            outcome.verdict = Err(text);
+            return outcome;
+        }
+    };
+    noted.iter().for_each(Notes::clear);
+    outcome.verdict = play(run, case, &notes, &noted, &mut outcome);
     let report = Report::read(&notes.with_extension("report"));
     outcome.ring_bytes = report.sum("ring_bytes_in") + report.sum("ring_bytes_out");
     if let Err(text) = &mut outcome.verdict {
-        for name in [notes.clone(), notes.with_extension("survivor")] {
-            if let Ok(noted) = Notes::open(&name) {
-                text.push_str(&format!("\n      {}: {}", name.display(), noted.describe()));
-            }
+        for (end, noted) in ["victim", "survivor"].iter().zip(&noted) {
+            text.push_str(&format!("\n      the {end}: {}", noted.describe()));
         }
         text.push_str(&format!("\n      reported: {}", report.to_text()));
     }
     outcome
 }
 
-fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(), String> {
+fn play(
+    run: &Run,
+    case: &Case,
+    notes: &Path,
+    [noted, noted_survivor]: &[Notes; 2],
+    outcome: &mut Outcome,
+) -> Result<(), String> {
     let (first, second) = if case.victim_accepts {
         (Part::Victim, Part::Survivor)
     } else {
@@ -178,7 +217,6 @@ fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(
         (connecting, accepting)
     };
     // A moment before the connection stands would only show what `connect` says.
-    let noted = Notes::open(notes).map_err(|code| format!("notes: errno {code}"))?;
     let mut connected = None;
     // Until the victim dies or ends.
     let code = loop {
@@ -210,10 +248,8 @@ fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(
     };
     let died = Instant::now();
     outcome.killed = code == 128 + libc::SIGKILL;
-    if outcome.killed
-        && let Ok(noted) = Notes::open(&notes.with_extension("survivor"))
-    {
-        noted.victim_is_dead().store(1, SeqCst);
+    if outcome.killed {
+        noted_survivor.victim_is_dead().store(1, SeqCst);
     }
     victim.hear();
     if !outcome.killed && code != 0 {
@@ -252,9 +288,8 @@ fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(
         std::thread::sleep(Duration::from_micros(300));
     };
     outcome.until_end = end_seen.unwrap_or_else(|| died.elapsed());
-    std::thread::sleep(Duration::from_millis(1));
-    survivor.hear();
-    while let Ok(line) = survivor.lines.recv_timeout(Duration::from_millis(200)) {
+    // Its last words, to the end of the pipe.
+    while let Ok(line) = survivor.lines.recv_timeout(PATIENCE) {
         survivor.said.push(line);
     }
     if survivor_code != 0 {
@@ -263,17 +298,22 @@ fn play(run: &Run, case: &Case, notes: &Path, outcome: &mut Outcome) -> Result<(
             survivor.said
         ));
     }
-    judge(case, outcome.killed, notes, &survivor.said)
+    judge(case, outcome.killed, noted, noted_survivor, &survivor.said)
 }
 
 /// Holds what the survivor got against what the victim had noted.
-fn judge(case: &Case, killed: bool, notes: &Path, said: &[String]) -> Result<(), String> {
+fn judge(
+    case: &Case,
+    killed: bool,
+    noted: &Notes,
+    survivor: &Notes,
+    said: &[String],
+) -> Result<(), String> {
     let end = said.iter().find_map(|line| line.strip_prefix("END "));
     let Some((kind, received)) = end.and_then(|text| text.split_once(' ')) else {
         return Err(format!("the survivor told no end: {said:?}"));
     };
     let received: u64 = received.parse().unwrap_or(0);
-    let noted = Notes::open(notes).map_err(|code| format!("notes: errno {code}"))?;
     let (begun, taken, on_ring) = (
         noted.begun().load(SeqCst),
         noted.taken().load(SeqCst),
@@ -291,8 +331,6 @@ fn judge(case: &Case, killed: bool, notes: &Path, said: &[String]) -> Result<(),
     if kind == "Eof" && received < taken && !producer_lost {
         return wrong("an orderly end, but bytes are missing");
     }
-    let survivor = Notes::open(&notes.with_extension("survivor"))
-        .map_err(|code| format!("the survivor's notes: errno {code}"))?;
     let victim_received = noted.received().load(SeqCst);
     // Where the kernel carried what the killed had sent last, unread bells may turn its end into a reset.
     let moves_carriers = ["Upgrade", "Retreat", "Rewind", "Leave", "Fin"];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// The words of one end.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Notes {
     words: &'static [AtomicU64],
 }
@@ -16,6 +16,13 @@ impl Notes {
         Ok(Notes {
             words: calls::shared_file_words(path, 8)?,
         })
+    }
+
+    /// Forgets everything, for the next case.
+    pub fn clear(&self) {
+        for word in self.words {
+            word.store(0, SeqCst);
+        }
     }
 
     /// Bytes that a send call has been given, whether it returned or not.

@@ -7,42 +7,24 @@
     reason = "a harvest position in a cell guarded by the lock"
 )]
 
+mod joined;
+
+pub use joined::Joined;
+
 use super::links::{BUCKETS, Chains, List};
 use super::ordinary::DataFilter;
 use super::{exposed, tables, trampolines};
 use crate::boundary::me;
 use crate::fd_table;
-use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use fastpath::channel::{Channel, table};
 use fastpath::endpoint::{Plain32, Plain64};
 use fastpath::kernel_call;
 use fastpath::lock::{self, LockWord, Owner};
-use fastpath::ready::Harvest;
 use fastpath::wait::WaitHistory;
 use kmod_interface::limits::{CHANNELS_PER_PROCESS, WAITERS};
 
 const _: () = assert!(BUCKETS.is_power_of_two());
-
-/// A channel with members that this instance's waiter watches.
-#[repr(C)]
-pub struct Joined {
-    /// Index of the channel in the process's table.
-    pub channel: AtomicU32,
-    /// Members there.
-    pub members: Plain32,
-    harvest: UnsafeCell<Harvest>,
-}
-
-impl Joined {
-    /// The channel, while it lives.
-    #[inline(always)]
-    #[must_use]
-    pub fn channel(&self) -> Option<&'static Channel> {
-        table::get(self.channel.load(Ordering::Relaxed))
-    }
-}
 
 /// One epoll file.
 #[repr(C, align(64))]
@@ -346,71 +328,6 @@ impl Held {
         if let Some(last) = EPOCHS.get(self.instance.waiter.get() as usize) {
             last.store(epoch, Ordering::Relaxed);
         }
-    }
-
-    /// Runs over the joined channels with their harvest positions.
-    #[inline]
-    pub fn for_each_joined(&self, mut each: impl FnMut(&'static Channel, &mut Harvest)) {
-        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
-        for joined in self.instance.joined.iter().take(count) {
-            if let Some(channel) = joined.channel() {
-                // SAFETY: the lock is held, and `each` gets one position at a time.
-                each(channel, unsafe { &mut *joined.harvest.get() });
-            }
-        }
-    }
-
-    /// One more member in a channel; true when it is the first there.
-    pub fn join(&self, channel: u32) -> Option<bool> {
-        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
-        for joined in self.instance.joined.iter().take(count) {
-            if joined.channel.load(Ordering::Relaxed) == channel {
-                joined.members.add(1);
-                return Some(false);
-            }
-        }
-        let joined = self.instance.joined.get(count)?;
-        joined.channel.store(channel, Ordering::Relaxed);
-        joined.members.set(1);
-        // SAFETY: the lock is held.
-        unsafe { *joined.harvest.get() = Harvest::new() };
-        // Release, partner: the acquire of a spinner, which has no lock.
-        self.instance
-            .joined_count
-            .store(count as u32 + 1, Ordering::Release);
-        Some(true)
-    }
-
-    /// One member less; true when it was the last there.
-    pub fn part(&self, channel: u32) -> bool {
-        let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
-        let joined = &self.instance.joined;
-        let Some((place, found)) = joined
-            .iter()
-            .enumerate()
-            .take(count)
-            .find(|(_, joined)| joined.channel.load(Ordering::Relaxed) == channel)
-        else {
-            return false;
-        };
-        found.members.set(found.members.get().wrapping_sub(1));
-        if found.members.get() != 0 {
-            return false;
-        }
-        if let Some(last) = joined.get(count - 1)
-            && count - 1 != place
-        {
-            found
-                .channel
-                .store(last.channel.load(Ordering::Relaxed), Ordering::Relaxed);
-            found.members.set(last.members.get());
-            // SAFETY: the lock is held.
-            unsafe { *found.harvest.get() = *last.harvest.get() };
-        }
-        self.instance
-            .joined_count
-            .store(count as u32 - 1, Ordering::Release);
-        true
     }
 }
 

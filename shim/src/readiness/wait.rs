@@ -10,23 +10,28 @@
 //! events are looked through, because a far side may switch to a ring while we sleep.
 #![expect(unsafe_code, reason = "the record of a call is handed over by pointer")]
 
+mod record;
+mod spin;
+
+pub use record::{Action, Wait};
+
 use super::arming::Own;
 use super::fault::{Fault, sound, window};
 use super::harvest::{self, Deferred, Target};
-use super::instance::{self, Held, Instance};
-use super::kernel_set::{self, EINTR, Event};
+use super::instance::{self, Held};
+use super::kernel_set::{self, EINTR};
 use super::trampolines::EXPOSED_SETS;
 use super::{arming, exposed, sharing};
-use crate::boundary::Timespec;
 use crate::process;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 use fastpath::statistics::count;
 use fastpath::stream::monotonic_ns;
 use fastpath::sync::time_stamp;
-use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
+use record::{State, to_ns, to_timespec};
+use spin::{learn, spin, ticks};
 
 /// The kernel's set is looked at when the last look is this old, also if the ring has events (WAITING.md).
 const KERNEL_LOOK_US: u64 = 50;
@@ -38,110 +43,6 @@ const PATIENCE_US: u64 = 10_000;
 const ROUNDS: u32 = 16;
 /// What such a far side gets then: sleeps of this length.
 const DISTRUST_MS: u32 = 1;
-
-/// What the trampoline must do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Action {
-    /// Return the result; errno is set unless 0.
-    Done = 0,
-    /// The program's own call.
-    Real = 1,
-    /// Sleep as `sleep` says, then `after_wait`.
-    Sleep = 2,
-    /// Hold signals back if that is not so yet, then `again_wait`.
-    Again = 3,
-}
-
-/// One epoll_wait of the program, on the trampoline's stack. Mirrors `struct axio_wait` of `c/readiness.h`.
-#[repr(C)]
-pub struct Wait {
-    /// Return value.
-    pub result: c_int,
-    /// errno to set, 0 = leave it.
-    pub error: c_int,
-    /// The epoll descriptor.
-    pub set: c_int,
-    /// Events the program has room for.
-    pub maximum: c_int,
-    /// The program's array.
-    pub events: *mut Event,
-    /// The program's time-out, if it has one.
-    pub timeout: Timespec,
-    /// Whether it has.
-    pub has_timeout: c_int,
-    /// Whether the sleep about to be made is bounded by `sleep`.
-    pub sleep_has_timeout: c_int,
-    /// Longest sleep.
-    pub sleep: Timespec,
-    /// This side's part.
-    pub state: core::mem::MaybeUninit<State>,
-    spare: [u64; 8 - size_of::<State>().div_ceil(8)],
-}
-
-const _: () = {
-    assert!(size_of::<State>() <= 64);
-    assert!(size_of::<Wait>() == 16 + 8 + 16 + 8 + 16 + 64);
-};
-
-/// This side's part of a wait.
-#[derive(Clone, Copy, Debug)]
-pub struct State {
-    instance: u32,
-    generation: u32,
-    /// End of the time-out, monotonic ns; 0 = not asked yet.
-    deadline_ns: u64,
-    /// When the wait began, in time stamp ticks; 0 = it has not.
-    began_ticks: u64,
-    spun: bool,
-    interrupted: bool,
-    slept: bool,
-    asleep: bool,
-    /// The present sleep ends before the program's time-out does.
-    bounded: bool,
-    rounds: u32,
-    /// Sleeps that ended with nothing to report.
-    vain: u32,
-}
-
-impl State {
-    const fn of(instance: u32, generation: u32) -> State {
-        State {
-            instance,
-            generation,
-            deadline_ns: 0,
-            began_ticks: 0,
-            spun: false,
-            interrupted: false,
-            slept: false,
-            asleep: false,
-            bounded: false,
-            rounds: 0,
-            vain: 0,
-        }
-    }
-}
-
-impl Wait {
-    fn state(&mut self) -> &mut State {
-        // SAFETY: `begin` writes it before it returns an action that leads back here.
-        unsafe { self.state.assume_init_mut() }
-    }
-    fn target(&self) -> Target {
-        Target {
-            events: self.events,
-            maximum: self.maximum as usize,
-        }
-    }
-    fn done(&mut self, result: usize) -> Action {
-        self.result = result as c_int;
-        self.error = 0;
-        Action::Done
-    }
-    fn is_look_only(&self) -> bool {
-        self.has_timeout != 0 && self.timeout.seconds == 0 && self.timeout.nanoseconds == 0
-    }
-}
 
 /// Starts a wait.
 pub fn begin(wait: &mut Wait) -> Action {
@@ -229,12 +130,6 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
     }
 }
 
-fn ticks(us: u64) -> u64 {
-    process::POLICY
-        .ticks_per_us()
-        .map_or(0, |per_us| us * u64::from(per_us))
-}
-
 /// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found.
 fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: bool) -> usize {
     let instance = held.instance;
@@ -320,100 +215,6 @@ fn settle(held: &Held, deferred: &mut Deferred) {
     }
 }
 
-/// Spins if that pays; true when there may be something now.
-fn spin(wait: &mut Wait, instance: &'static Instance) -> bool {
-    let state = wait.state();
-    if state.began_ticks != 0 {
-        return false;
-    }
-    let now = time_stamp().max(1);
-    state.began_ticks = now;
-    if instance.without_waiter.get() != 0
-        || instance.shared.get() != 0
-        || instance.joined_count.load(Ordering::Relaxed) == 0
-    {
-        return false;
-    }
-    let far_cpu = bell_hint(instance).map(|(cpu, _)| cpu);
-    let verdict = wait::begin(
-        &process::POLICY,
-        &instance.history,
-        far_cpu,
-        wait::current_cpu(),
-    );
-    let Verdict::Spin { mut until_ticks } = verdict else {
-        return false;
-    };
-    if wait.has_timeout != 0 && wait.timeout.seconds == 0 {
-        until_ticks = until_ticks.min(now + ticks(wait.timeout.nanoseconds as u64 / 1000));
-    }
-    let Some(mut guard) = SpinGuard::enter(&process::POLICY, until_ticks) else {
-        return false;
-    };
-    let state = wait.state();
-    state.spun = true;
-    while guard.look_again() {
-        if instance.sees_something() {
-            return true;
-        }
-    }
-    state.interrupted = guard.interrupted();
-    false
-}
-
-/// CPU and time stamp of the last bell for this set, from the channel that was busy last.
-fn bell_hint(instance: &Instance) -> Option<(u32, u64)> {
-    let waiter = instance.waiter.get() as usize;
-    let index = instance
-        .last_channel
-        .load(Ordering::Relaxed)
-        .checked_sub(1)?;
-    let channel = fastpath::channel::table::get(index)?;
-    let stamp = channel
-        .far_stamp(waiter)?
-        .load(fastpath::sync::Ordering::Relaxed);
-    let cpu = channel
-        .far_cpu(waiter)?
-        .load(fastpath::sync::Ordering::Relaxed);
-    (stamp != 0).then_some((cpu, stamp))
-}
-
-/// A wait has ended: the policy learns from it.
-fn learn(wait: &mut Wait) {
-    let state = *wait.state();
-    if state.began_ticks == 0 {
-        return;
-    }
-    wait.state().began_ticks = 0;
-    let Some(instance) = super::tables::instance(state.instance) else {
-        return;
-    };
-    let hint = bell_hint(instance);
-    let outcome = Outcome {
-        spun: state.spun,
-        missed: state.spun && state.slept,
-        slept: state.slept,
-        stamp: hint.filter(|_| state.slept).map(|(_, stamp)| stamp),
-        from_own_cpu: state.slept && hint.is_some_and(|(cpu, _)| cpu == wait::current_cpu()),
-        interrupted: state.interrupted,
-    };
-    wait::finish(
-        &process::POLICY,
-        &instance.history,
-        outcome,
-        state.began_ticks,
-        time_stamp(),
-    );
-    if state.spun {
-        let counter = if state.slept {
-            Counter::SpinsLost
-        } else {
-            Counter::SpinsWon
-        };
-        count(counter, 1);
-    }
-}
-
 /// Arms, looks again, and says how to sleep; nothing when something has come meanwhile.
 fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
     let state = *wait.state();
@@ -495,19 +296,6 @@ fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32>) -> Actio
         wait.sleep_has_timeout = 0;
     }
     Action::Sleep
-}
-
-fn to_ns(time: Timespec) -> u64 {
-    (time.seconds as u64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.nanoseconds as u64)
-}
-
-fn to_timespec(ns: u64) -> Timespec {
-    Timespec {
-        seconds: (ns / 1_000_000_000) as i64,
-        nanoseconds: (ns % 1_000_000_000) as i64,
-    }
 }
 
 /// The sleep has ended: `result` events of the kernel are in the program's array, or `error` says why not.

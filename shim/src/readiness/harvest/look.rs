@@ -1,0 +1,132 @@
+//! One member looked at: its real indices, and what they mean for who watches it.
+
+use super::Deferred;
+use crate::readiness::decide;
+use crate::readiness::fault::{Fault, sound};
+use crate::readiness::instance::Held;
+use crate::readiness::kernel_set::PRI;
+use crate::readiness::links::Kind;
+use crate::readiness::registration::{Registration, flag};
+use crate::status;
+use fastpath::stream::Stream;
+use fastpath::sync::Ordering;
+
+/// Looks at the real indices of one member and says what it has to report; 0 = nothing.
+#[inline]
+pub(super) fn look(
+    held: &Held,
+    index: u32,
+    registration: &'static Registration,
+    deferred: &mut Deferred,
+) -> u32 {
+    if registration.has(flag::GHOST | flag::SPENT) {
+        return 0;
+    }
+    let Some(stream) = registration.stream(held.me) else {
+        return 0;
+    };
+    let asks_writing = registration.asks(decide::WRITING);
+    // Before the look: what is published meanwhile is marked again, and is an edge of the next look.
+    let position = stream.receive_position();
+    let well = registration.has(flag::LOOK_WELL | flag::ENDED);
+    let mut ready = None;
+    if !well {
+        ready = stream.glance(asks_writing);
+    }
+    let mut ready = match ready {
+        Some(ready) => ready,
+        None => {
+            registration.clear(flag::LOOK_WELL);
+            let ready = stream.readiness(asks_writing);
+            after_look(held, index, registration, &stream, deferred);
+            ready
+        }
+    };
+    let mut room = false;
+    if asks_writing {
+        if ready.writable {
+            if registration.has(flag::OUT_BLOCKED) {
+                room = true;
+            }
+        } else {
+            ready.writable = block(held, index, registration, &stream);
+            room = ready.writable;
+        }
+    }
+    if registration.has(flag::ENDED) {
+        // The kernel shows the far side's end at once, also before what lies in front of it was read.
+        ready.read_ended = true;
+        ready.readable = true;
+    }
+    let urgent = if registration.has(flag::URGENT) {
+        PRI
+    } else {
+        0
+    };
+    if !sound(Fault::BelieveMarks) {
+        ready.readable = true;
+    }
+    let holds = decide::bits_of(ready) | urgent;
+    let edges = decide::Edges {
+        fresh: registration.has(flag::FRESH),
+        input: registration.has(flag::INPUT_EDGE) || registration.seen.get() != position,
+        room,
+        other: registration.has(flag::OTHER_EDGE),
+    };
+    let bits = decide::report(
+        registration.reportable(),
+        registration.is_edge(),
+        holds,
+        edges,
+    );
+    registration.seen.set(position);
+    registration.clear(flag::FRESH | flag::INPUT_EDGE | flag::OTHER_EDGE | flag::URGENT);
+    if room && bits & decide::WRITING != 0 {
+        unblock(held, index, registration, &stream);
+    }
+    bits
+}
+
+/// A look with the locks may have moved a direction, or taken bells that others sleep for.
+fn after_look(
+    held: &Held,
+    index: u32,
+    registration: &'static Registration,
+    stream: &Stream,
+    deferred: &mut Deferred,
+) {
+    if stream.switched.get() {
+        held.adjust(index, registration, stream);
+        status::update_row(stream.endpoint);
+    }
+    if stream.switched.get() || stream.drained.get() {
+        deferred.add(registration.endpoint.get());
+    }
+}
+
+/// A sender has no room: the far side is asked to mark space, and then the ring is looked at again. True: there is room.
+pub fn block(
+    held: &Held,
+    index: u32,
+    registration: &'static Registration,
+    stream: &Stream,
+) -> bool {
+    registration.mark(flag::OUT_BLOCKED);
+    held.set_watch(registration, stream);
+    if stream.carriers().sends_by_ring {
+        held.instance.impatient.push(Kind::Impatient, index);
+        return stream
+            .glance(true)
+            .map_or_else(|| stream.may_send(), |ready| ready.writable);
+    }
+    false
+}
+
+fn unblock(held: &Held, index: u32, registration: &'static Registration, stream: &Stream) {
+    registration.clear(flag::OUT_BLOCKED);
+    stream.endpoint.out_blocked.store(0, Ordering::Release);
+    held.set_watch(registration, stream);
+    if !stream.may_be_left_unnoticed() {
+        held.instance.impatient.remove(Kind::Impatient, index);
+    }
+}

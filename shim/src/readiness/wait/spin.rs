@@ -1,0 +1,111 @@
+//! Spinning before a sleep, and what the policy learns from a wait (WAITING.md).
+
+use super::record::Wait;
+use crate::process;
+use crate::readiness::instance::Instance;
+use crate::readiness::tables;
+use core::sync::atomic::Ordering;
+use fastpath::statistics::count;
+use fastpath::sync::time_stamp;
+use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
+use kmod_interface::statistics::Counter;
+
+pub(super) fn ticks(us: u64) -> u64 {
+    process::POLICY
+        .ticks_per_us()
+        .map_or(0, |per_us| us * u64::from(per_us))
+}
+
+/// Spins if that pays; true when there may be something now.
+pub(super) fn spin(wait: &mut Wait, instance: &'static Instance) -> bool {
+    let state = wait.state();
+    if state.began_ticks != 0 {
+        return false;
+    }
+    let now = time_stamp().max(1);
+    state.began_ticks = now;
+    if instance.without_waiter.get() != 0
+        || instance.shared.get() != 0
+        || instance.joined_count.load(Ordering::Relaxed) == 0
+    {
+        return false;
+    }
+    let far_cpu = bell_hint(instance).map(|(cpu, _)| cpu);
+    let verdict = wait::begin(
+        &process::POLICY,
+        &instance.history,
+        far_cpu,
+        wait::current_cpu(),
+    );
+    let Verdict::Spin { mut until_ticks } = verdict else {
+        return false;
+    };
+    if wait.has_timeout != 0 && wait.timeout.seconds == 0 {
+        until_ticks = until_ticks.min(now + ticks(wait.timeout.nanoseconds as u64 / 1000));
+    }
+    let Some(mut guard) = SpinGuard::enter(&process::POLICY, until_ticks) else {
+        return false;
+    };
+    let state = wait.state();
+    state.spun = true;
+    while guard.look_again() {
+        if instance.sees_something() {
+            return true;
+        }
+    }
+    state.interrupted = guard.interrupted();
+    false
+}
+
+/// CPU and time stamp of the last bell for this set, from the channel that was busy last.
+fn bell_hint(instance: &Instance) -> Option<(u32, u64)> {
+    let waiter = instance.waiter.get() as usize;
+    let index = instance
+        .last_channel
+        .load(Ordering::Relaxed)
+        .checked_sub(1)?;
+    let channel = fastpath::channel::table::get(index)?;
+    let stamp = channel
+        .far_stamp(waiter)?
+        .load(fastpath::sync::Ordering::Relaxed);
+    let cpu = channel
+        .far_cpu(waiter)?
+        .load(fastpath::sync::Ordering::Relaxed);
+    (stamp != 0).then_some((cpu, stamp))
+}
+
+/// A wait has ended: the policy learns from it.
+pub(super) fn learn(wait: &mut Wait) {
+    let state = *wait.state();
+    if state.began_ticks == 0 {
+        return;
+    }
+    wait.state().began_ticks = 0;
+    let Some(instance) = tables::instance(state.instance) else {
+        return;
+    };
+    let hint = bell_hint(instance);
+    let outcome = Outcome {
+        spun: state.spun,
+        missed: state.spun && state.slept,
+        slept: state.slept,
+        stamp: hint.filter(|_| state.slept).map(|(_, stamp)| stamp),
+        from_own_cpu: state.slept && hint.is_some_and(|(cpu, _)| cpu == wait::current_cpu()),
+        interrupted: state.interrupted,
+    };
+    wait::finish(
+        &process::POLICY,
+        &instance.history,
+        outcome,
+        state.began_ticks,
+        time_stamp(),
+    );
+    if state.spun {
+        let counter = if state.slept {
+            Counter::SpinsLost
+        } else {
+            Counter::SpinsWon
+        };
+        count(counter, 1);
+    }
+}

@@ -18,19 +18,17 @@ use kmod_interface::reason::Reason;
 pub fn changed(stream: &Stream) {
     status::after_switch(stream);
     if let Some(endpoint) = watchers::index_of(stream.endpoint) {
-        tell_watchers(endpoint, None, true);
+        tell_watchers(endpoint, None);
     }
 }
 
 /// As [`changed`], by index; `apart_from`: the instance that knows already.
-pub fn tell_watchers(endpoint: u32, apart_from: Option<u32>, adjust: bool) {
+pub fn tell_watchers(endpoint: u32, apart_from: Option<u32>) {
     for_each_watcher(endpoint, apart_from, |held, index, registration| {
         let Some(stream) = registration.stream(held.me) else {
             return;
         };
-        if adjust || !registration.has(flag::ACCELERATED) {
-            held.adjust(index, registration, &stream);
-        }
+        held.adjust(index, registration, &stream);
         if held_is_watched(registration) {
             registration.mark(flag::LOOK_WELL);
             held.list(index);

@@ -48,7 +48,7 @@ impl Deferred {
     /// Tells the other instances; no lock is held.
     pub fn settle(&self, apart_from: u32) {
         for endpoint in self.endpoints.iter().take(self.count) {
-            changes::tell_watchers(*endpoint, Some(apart_from), false);
+            changes::tell_watchers(*endpoint, Some(apart_from));
         }
     }
 }

@@ -153,7 +153,7 @@ impl Held {
             _ => false,
         };
         if accelerated {
-            self.tell_kernel(index, registration, true, carriers.sends_by_ring);
+            self.tell_kernel_of_carrier(index, registration, carriers.sends_by_ring);
             if !was {
                 self.attach(index, registration, stream);
             }
@@ -170,6 +170,28 @@ impl Held {
         instance.ready.remove(Kind::Ready, index);
         if was {
             self.tell_kernel(index, registration, false, false);
+        }
+    }
+
+    /// Tells the kernel what is asked of it while a ring carries a direction. When it begins to carry what is sent, it is
+    /// told in any case, and looks whether there is room: a kick may have left OUT behind, whose edge was swallowed.
+    fn tell_kernel_of_carrier(
+        &self,
+        index: u32,
+        registration: &'static Registration,
+        by_ring: bool,
+    ) {
+        let was_by_ring = registration.has(flag::SENDS_BY_RING);
+        if by_ring {
+            registration.mark(flag::SENDS_BY_RING);
+        } else {
+            registration.clear(flag::SENDS_BY_RING);
+        }
+        if was_by_ring && !by_ring && registration.asks(decide::WRITING) {
+            let wanted = kernel_events(registration, true, false);
+            self.change_kernel(index, registration, wanted);
+        } else {
+            self.tell_kernel(index, registration, true, by_ring);
         }
     }
 
@@ -254,7 +276,7 @@ impl Held {
             registration.clear(flag::BEACON);
             instance.beacon.set(0);
         }
-        registration.clear(flag::ACCELERATED);
+        registration.clear(flag::ACCELERATED | flag::SENDS_BY_RING);
         instance.accelerated.remove(Kind::Accelerated, index);
         if !self.release_waiter_word(index, registration) {
             instance

@@ -49,6 +49,8 @@ pub mod flag {
     pub const ARMED_WRITERS: u32 = 1 << 16;
     /// Its endpoint was given up because two processes use the set.
     pub const GIVEN_UP: u32 = 1 << 17;
+    /// The ring carried what is sent when the kernel was last told what to tell.
+    pub const SENDS_BY_RING: u32 = 1 << 19;
     /// The kernel has it; while the books are compared with the kernel's set.
     pub const IN_KERNEL: u32 = 1 << 18;
 }

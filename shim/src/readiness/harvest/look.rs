@@ -44,14 +44,12 @@ pub(super) fn look(
     };
     let mut room = false;
     if asks_writing {
-        if ready.writable {
-            if registration.has(flag::OUT_BLOCKED) {
-                room = true;
-            }
-        } else {
+        if !ready.writable {
             ready.writable = block(held, index, registration, &stream);
-            room = ready.writable;
         }
+        room = ready.writable
+            && registration.has(flag::OUT_BLOCKED)
+            && tells_room(held, index, registration, &stream);
     }
     if registration.has(flag::ENDED) {
         // The kernel shows the far side's end at once, also before what lies in front of it was read.
@@ -81,10 +79,26 @@ pub(super) fn look(
     );
     registration.seen.set(position);
     registration.clear(flag::FRESH | flag::INPUT_EDGE | flag::OTHER_EDGE | flag::URGENT);
-    if room && bits & decide::WRITING != 0 {
+    if bits & decide::WRITING != 0 && registration.has(flag::OUT_BLOCKED) {
         unblock(held, index, registration, &stream);
     }
     bits
+}
+
+/// True when room that a look finds is an edge. While the kernel carries what is sent, it has an edge of its own, from the
+/// same moment on: told by the look it would be told twice.
+fn tells_room(
+    held: &Held,
+    index: u32,
+    registration: &'static Registration,
+    stream: &Stream,
+) -> bool {
+    let by_ring = stream.carriers().sends_by_ring;
+    if registration.has(flag::SENDS_BY_RING) != by_ring {
+        // Another process that holds the connection has switched it.
+        held.adjust(index, registration, stream);
+    }
+    by_ring || !registration.has(flag::ACCELERATED) || registration.has(flag::ZOMBIE)
 }
 
 /// A look with the locks may have moved a direction, or taken bells that others sleep for.

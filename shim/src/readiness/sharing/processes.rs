@@ -64,6 +64,7 @@ pub fn on_fork_child() {
             }
             registration.clear(
                 flag::ACCELERATED
+                    | flag::SENDS_BY_RING
                     | flag::HOLDS_WAITER
                     | flag::BEACON
                     | flag::ARMED_COUNTED

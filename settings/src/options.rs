@@ -196,8 +196,9 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: Kind::Words(&["0", "1"]),
         default: DefaultValue::Value("0"),
         changes_semantics: true,
-        sentence: "For tests: with `1` a socket that should have been accelerated and was not (a reason of the class \
-                   *failed*) gives the program an error, and wrong settings end it at its start.",
+        sentence: "For tests: with `1` wrong settings end the program at its start, `axio run` starts nothing that it \
+                   cannot accelerate, and a socket that should have been accelerated and was not (a reason of the \
+                   class *failed*) is always said on standard error.",
     },
     OptionRow {
         key: OptionKey::Report,
@@ -214,7 +215,8 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: Kind::Words(&LogLevel::WORDS),
         default: DefaultValue::Value("error"),
         changes_semantics: false,
-        sentence: "Least important message that is written to standard error.",
+        sentence: "Least important message that is written to standard error: `error` what Axio itself cannot do, `warn` \
+                   why a socket is not accelerated that should be, `info` why any is not, and when one is.",
     },
     OptionRow {
         key: OptionKey::Slots,

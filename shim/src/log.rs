@@ -9,6 +9,36 @@ use settings::LogLevel;
 /// Longest line.
 const LINE_BYTES: usize = 600;
 
+/// Says something about a descriptor of the program's.
+#[inline]
+pub fn about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
+    if (level as u32) <= (crate::process::settings().log as u32) {
+        say_about(level, descriptor, parts);
+    }
+}
+
+#[cold]
+fn say_about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
+    let mut digits = [0u8; 10];
+    let mut first = digits.len();
+    let mut rest = descriptor.unsigned_abs();
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        first = place;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let number = digits.get(first..).unwrap_or(&[]);
+    let mut all: [&[u8]; 8] = [&[]; 8];
+    let known: [&[u8]; 3] = [b"axio: descriptor ", number, b" "];
+    for (place, part) in all.iter_mut().zip(known.iter().chain(parts)) {
+        *place = part;
+    }
+    line(level, &all);
+}
+
 /// Says a line made of `parts`, if its level is asked for. Never more than one write.
 pub fn line(level: LogLevel, parts: &[&[u8]]) {
     if (level as u32) > (crate::process::settings().log as u32) {

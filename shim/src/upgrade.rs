@@ -8,7 +8,7 @@
 
 use crate::calls::lifecycle::{self, role};
 use crate::discovery::{Acceptor, Chance, Connector, Progress, Wanted};
-use crate::{eviction, fd_table, process, status};
+use crate::{eviction, fd_table, log, process, status};
 use core::ffi::c_int;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::kernel_call;
@@ -21,7 +21,7 @@ use kmod_interface::limits::BOXES_PER_CONNECTION;
 use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
 use rustix::fd::BorrowedFd;
-use settings::{Choice, Mode, Role, Upgrade};
+use settings::{Choice, LogLevel, Mode, Role, Upgrade};
 
 /// Turns after which discovery is tried again.
 const NEXT_TURN_FACTOR: u32 = 8;
@@ -266,7 +266,7 @@ fn is_what_it_was_taken_for(stream: &Stream, own: ([u8; 16], u16)) -> bool {
         return true;
     };
     stream.endpoint.wished.store(0, Ordering::Relaxed);
-    note(stream.endpoint, reason);
+    note(stream, reason);
     false
 }
 
@@ -319,7 +319,7 @@ fn open_box(stream: &Stream, chance: Chance) {
                 try_next_turn(stream.endpoint);
             }
         }
-        Err(reason) => note(stream.endpoint, reason),
+        Err(reason) => note(stream, reason),
     }
 }
 
@@ -341,19 +341,21 @@ fn dial(stream: &Stream, may_dial: bool) {
         Ok(Some(acceptor)) => begun(stream, acceptor.to_number()),
         Ok(None) if may_dial => {
             try_next_turn(stream.endpoint);
-            note(stream.endpoint, Reason::PeerHasNoAxio);
+            note(stream, Reason::PeerHasNoAxio);
         }
         Ok(None) => {}
         Err(reason) => {
             if reason == Reason::TooManySockets {
                 eviction::pressed();
             }
-            note(stream.endpoint, reason);
+            note(stream, reason);
         }
     }
 }
 
-fn note(endpoint: &Endpoint, reason: Reason) {
+/// Why nothing came of a chance: kept, counted, and said to whoever listens.
+fn note(stream: &Stream, reason: Reason) {
+    let endpoint = stream.endpoint;
     let before = Reason::from_code(endpoint.reason.load(Ordering::Relaxed));
     let failed_before = before.is_some_and(|before| before.class() == ReasonClass::Failed);
     // A chance at which nobody was met says less than an earlier one that failed.
@@ -364,15 +366,18 @@ fn note(endpoint: &Endpoint, reason: Reason) {
     if reason == Reason::ProofFailed {
         count(Counter::ProofsFailed, 1);
     }
-    if reason.class() == ReasonClass::Failed && process::settings().strict {
-        crate::log::line(
-            settings::LogLevel::Error,
-            &[
-                b"axio: strict: a socket stays on the kernel path: ",
-                reason.name().as_bytes(),
-            ],
-        );
-    }
+    let level = match reason.class() {
+        ReasonClass::Failed if process::settings().strict => LogLevel::Error,
+        ReasonClass::Failed => LogLevel::Warn,
+        _ => LogLevel::Info,
+    };
+    let name = reason.name().as_bytes();
+    let sentence = reason.sentence().as_bytes();
+    log::about(
+        level,
+        stream.descriptor,
+        &[b"stays on the kernel path: ", name, b": ", sentence],
+    );
 }
 
 fn begun(stream: &Stream, number: u64) {
@@ -405,7 +410,7 @@ pub fn advance(stream: &Stream) {
         Progress::Bound(bound) if is_shared(endpoint) => {
             bound.channel.slot_leave(bound.slot, bound.generation);
             bound.channel.release();
-            note(endpoint, Reason::Shared);
+            note(stream, Reason::Shared);
         }
         Progress::Bound(bound) => {
             if stream.bind(bound.channel, bound.slot, bound.generation) {
@@ -413,12 +418,17 @@ pub fn advance(stream: &Stream) {
                     .reason
                     .store(Reason::None as u32, Ordering::Relaxed);
                 status::update_row(endpoint);
+                log::about(
+                    LogLevel::Info,
+                    stream.descriptor,
+                    &[b"has met its far end; it moves to a ring"],
+                );
             } else {
                 bound.channel.release();
-                note(endpoint, Reason::Internal);
+                note(stream, Reason::Internal);
             }
         }
-        Progress::Failed(reason) => note(endpoint, reason),
+        Progress::Failed(reason) => note(stream, reason),
     }
     let _ = endpoint
         .negotiation
@@ -456,6 +466,12 @@ pub fn give_up(stream: &Stream, reason: Reason) {
         .reason
         .store(reason as u32, Ordering::Relaxed);
     status::update_row(stream.endpoint);
+    let name = reason.name().as_bytes();
+    log::about(
+        LogLevel::Info,
+        stream.descriptor,
+        &[b"goes back to the kernel for good: ", name],
+    );
     process::readiness_changed(stream);
 }
 

@@ -116,7 +116,7 @@ fn advice(row: &Row, is_fast: bool) -> &'static str {
             " The connection works as on any kernel; only if it should be fast is there something to change."
         }
         Some(ReasonClass::Failed) => {
-            " This should have worked. AXIO_LOG=info at the next start tells more, and AXIO_STRICT=1 makes it an error."
+            " This should have worked. AXIO_LOG=info at the next start tells when it happens."
         }
         None => " Use the version of this command that came with the library.",
     }

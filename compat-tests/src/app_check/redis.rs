@@ -208,7 +208,7 @@ pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
             .filter(|line| line.contains("requests per second"))
             .collect();
         stage.answer(&label, format!("{} tests", rates.len()));
-        stage.proves(&label, &output, Way::Ring(80));
+        stage.proves(&label, &output, Way::Ring(50));
         let get = rates
             .iter()
             .find(|line| line.trim_start().starts_with("GET"))

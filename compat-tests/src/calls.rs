@@ -9,7 +9,7 @@
 //! * [`message`]: sendmsg, recvmsg and their multiple forms.
 //! * [`files`]: sendfile, splice, pipes, memory files, descriptor flags.
 //! * [`options`]: socket options and ioctls.
-//! * [`readiness`]: poll.
+//! * [`readiness`]: poll, by one call or another.
 //! * [`selects`]: select and pselect.
 //! * [`epoll`]: epoll, and what sets are mixed with.
 //! * [`signals`]: handlers that count, timers, masks.

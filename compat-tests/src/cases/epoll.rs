@@ -185,9 +185,7 @@ fn epoll_reports_only_the_programs_own_data(stage: &mut Stage) {
                         empty += usize::from(found.is_empty());
                         strange += found
                             .iter()
-                            .filter(|(data, events)| {
-                                !(*data == OWN && *events == IN || *data == 0 && *events == IN)
-                            })
+                            .filter(|(data, events)| *events != IN || (*data != OWN && *data != 0))
                             .count();
                         if found.iter().any(|(data, _)| *data == OWN) {
                             let mut byte = [0; 4];
@@ -817,7 +815,7 @@ fn changes_that_are_refused(stage: &mut Stage) {
         let fd = near.fd;
         let set = Set::new(near);
         let inner = Set::new(near);
-        let file = near.must(files::memory_file(b"file")) as i32;
+        let file = near.must(files::memory_file(b"file"));
         set.control(near, Change::Mod, fd, IN, 1);
         set.control(near, Change::Del, fd, IN, 1);
         set.add(near, IN, 1);

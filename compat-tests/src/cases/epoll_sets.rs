@@ -650,8 +650,8 @@ fn one_epoll_set_hears_two_peer_processes(stage: &mut Stage) {
             }
             let mut heard = [0u32; 2];
             let mut wrong = 0;
-            for index in 0..2 {
-                near.fd = both[index];
+            for fd in both {
+                near.fd = fd;
                 near.send_all(&0u32.to_ne_bytes());
             }
             while heard != [ROUNDS; 2] {

@@ -172,7 +172,7 @@ fn a_storm_of_handlers_that_send(stage: &mut Stage) {
                 }
                 filled += 1;
                 if filled % PIECE == 0 {
-                    if (filled - PIECE) % 2000 == 0 {
+                    if (filled - PIECE).is_multiple_of(2000) {
                         far.send_all(b"k");
                     }
                     expected = piece(filled);

@@ -10,6 +10,14 @@ const WATCHDOG: Duration = Duration::from_secs(180);
 
 /// Runs a program that must succeed; what it printed.
 pub fn run(command: &mut Command) -> String {
+    match run_to_the_end(command) {
+        (0, said, _) => said,
+        (code, said, complained) => panic!("{command:?}: exit {code}\n{said}\n{complained}"),
+    }
+}
+
+/// Runs a program that must come to an end; its exit status, what it printed and what it complained of.
+pub fn run_to_the_end(command: &mut Command) -> (i32, String, String) {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -33,14 +41,11 @@ pub fn run(command: &mut Command) -> String {
     };
     let said = said.join().expect("what it printed");
     let complained = complained.join().expect("what it complained of");
-    match status {
-        Some(status) => assert!(
-            status.success(),
-            "{command:?}: {status}\n{said}\n{complained}"
-        ),
+    match status.map(|status| status.code()) {
+        Some(Some(code)) => (code, said, complained),
+        Some(None) => panic!("{command:?}: {status:?}\n{said}\n{complained}"),
         None => panic!("{command:?}: hangs\n{said}\n{complained}"),
     }
-    said
 }
 
 fn text_of(pipe: &mut Option<impl Read>) -> String {

@@ -2,8 +2,14 @@
 //! (TRUST.md "Discovery and identity", rows 5 to 7). In a build with the feature `without-knock` every attack succeeds:
 //! otherwise its failure would mean nothing.
 
-use crate::ending::run;
+use crate::ending::{run, run_to_the_end};
 use crate::place::Place;
+
+/// Attacks that are carried through; of each it must be clear what came of it.
+const TRIALS: u32 = 3;
+/// Handshakes take a second at most, so that on a busy machine some are over before the attack.
+const ATTEMPTS: u32 = 20;
+const INCONCLUSIVE: i32 = 3;
 
 const USER_AND_PROCESSES_AND_MOUNTS: &str = "3";
 
@@ -38,9 +44,22 @@ fn attack(name: &str) {
     } else {
         ("with", "nothing")
     };
-    for _ in 0..5 {
-        assert_eq!(run(place.program().args([name, knock])).trim(), wanted);
+    let mut left = TRIALS;
+    for _ in 0..ATTEMPTS {
+        let (code, said, complained) = run_to_the_end(place.program().args([name, knock]));
+        match code {
+            0 => {
+                assert_eq!(said.trim(), wanted);
+                left -= 1;
+            }
+            INCONCLUSIVE => eprintln!("once more: {complained}"),
+            _ => panic!("{name}: exit {code}\n{complained}"),
+        }
+        if left == 0 {
+            return;
+        }
     }
+    panic!("{name}: the machine is too busy for it");
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl Stream {
                 }
                 if endpoint.granted.get() != rx_ep.wrapping_add(1) && !self.try_grant() {
                     // A call that has bytes already ends with them; only one that has none goes into the kernel.
-                    return if taking.behind {
+                    return if taking.behind || self.waits_for_grant() {
                         Received::Empty
                     } else {
                         self.enter_kernel_receive()
@@ -417,6 +417,19 @@ impl Stream {
         (arm & 1 == 1 && arm != self.endpoint.rung_tx.get())
             || (far.watch().load(Ordering::Acquire) & (1 << kmod_interface::ict::KIND_SPACE) != 0
                 && far.waiter().load(Ordering::Acquire) != 0)
+    }
+
+    /// RECV, even, "offer waiting": an upgrade is wanted, but another thread is inside a kernel receive, so that no grant
+    /// can be given now. With nothing to take, this one must not join it there: where several threads block, there would
+    /// always be one, and never a grant. It sleeps as with a grant. Under `rx_lock`.
+    #[cold]
+    fn waits_for_grant(&self) -> bool {
+        const POLLIN: i16 = 1;
+        const POLLRDHUP: i16 = 0x2000;
+        self.endpoint.irx.load(Ordering::Acquire) != 0
+            && self.may_grant()
+            && line::unread_bytes(self.descriptor) == 0
+            && kernel_call::poll_one(self.descriptor, POLLIN | POLLRDHUP, 0) == 0
     }
 
     fn enter_kernel_receive(&self) -> Received {

@@ -321,14 +321,7 @@ impl Stream {
     /// Grants an upgrade of the receiving direction if that is possible now. Under `rx_lock`, `rx_ep` even.
     pub(super) fn try_grant(&self) -> bool {
         let endpoint = self.endpoint;
-        let far = self.far();
-        if endpoint.irx.load(Ordering::Acquire) != 0
-            || endpoint.wished.load(Ordering::Relaxed) == 0
-            || endpoint.keof.load(Ordering::Relaxed) != 0
-            || far.gone().load(Ordering::Acquire) != 0
-            || self.own().gone().load(Ordering::Relaxed) != 0
-            || endpoint.unbinding.load(Ordering::Relaxed) != 0
-        {
+        if endpoint.irx.load(Ordering::Acquire) != 0 || !self.may_grant() {
             return false;
         }
         line::take_receiving_options(endpoint, self.descriptor);
@@ -344,6 +337,16 @@ impl Stream {
         self.own().grant().store(grant, Ordering::Release);
         reached(Label::ReceiveGrant);
         true
+    }
+
+    /// True when nothing but a thread inside a kernel receive can be in the way of a grant.
+    pub(super) fn may_grant(&self) -> bool {
+        let endpoint = self.endpoint;
+        endpoint.wished.load(Ordering::Relaxed) != 0
+            && endpoint.keof.load(Ordering::Relaxed) == 0
+            && endpoint.unbinding.load(Ordering::Relaxed) == 0
+            && self.far().gone().load(Ordering::Acquire) == 0
+            && self.own().gone().load(Ordering::Relaxed) == 0
     }
 
     /// Passes the switch to the ring, under `rx_lock`, `rx_ep` even, a grant open, the kernel stream read up to the

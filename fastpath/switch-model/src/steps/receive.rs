@@ -84,6 +84,11 @@ pub(super) fn locked(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     } else if owes_rewind {
         // The rest of the REWIND waits for room; so must not block: read as with a grant.
         out.push(next, Place::GrantedCount);
+    } else if is_offered(now) && stream.irx > 0 && !stream.kernel.is_readable() {
+        // No grant while another thread is in the kernel; one that finds nothing there sleeps as with a grant.
+        next.own_side().readers_asleep += 1;
+        next.unlock_rx();
+        out.push(next, Place::ReaderAsleep);
     } else {
         next.receiving().irx += 1;
         next.unlock_rx();
@@ -107,7 +112,13 @@ fn may_grant(now: &Now<'_>) -> bool {
     let alone = stream.irx == 0
         || now.has(DeliberateBug::GrantWithReceiveInFlight)
         || now.has(DeliberateBug::ClassifyOnReturn);
-    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && !now.far_side().gone && alone
+    is_offered(now) && alone
+}
+
+/// A grant would be of use.
+fn is_offered(now: &Now<'_>) -> bool {
+    let stream = now.receiving();
+    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && !now.far_side().gone
 }
 
 /// RECV, even, no grant: the program's own recv takes one or two bytes, whatever they are.

@@ -72,7 +72,7 @@ pub const SOUND: &[Case] = &[
     holds("two-readers", 6_314_846, 3),
     holds("two-readers-retreat", 8_488_290, 4).long(),
     holds("two-readers-interrupted", 573_556, 3),
-    holds("two-writers-two-readers", 27_949_567, 3).long(),
+    holds("two-writers-two-readers", 28_090_059, 3).long(),
     holds("upgrade-twice", 10_073_036, 3).long(),
     holds("retreat-and-upgrade", 8_712_808, 3).long(),
     holds("retreat-idle", 7_504_484, 3),

@@ -3,6 +3,7 @@
 
 use crate::{discovery, fd_table, process, status, upgrade};
 use core::ffi::c_int;
+use fastpath::endpoint::binding;
 use fastpath::family;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
@@ -19,10 +20,13 @@ pub fn leave_for_good(stream: &Stream, reason: Reason) {
     stream.endpoint.wished.store(0, Ordering::Release);
     stream.leave(false);
     crate::calls::lifecycle::give_channel_back(stream.endpoint);
-    stream
-        .endpoint
-        .reason
-        .store(reason as u32, Ordering::Relaxed);
+    // A leave that had to reset the connection has said why.
+    if stream.endpoint.binding.load(Ordering::Relaxed) != binding::CONDEMNED {
+        stream
+            .endpoint
+            .reason
+            .store(reason as u32, Ordering::Relaxed);
+    }
     status::update_row(stream.endpoint);
     process::readiness_changed(stream);
 }

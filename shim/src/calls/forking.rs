@@ -9,6 +9,7 @@ use core::ffi::c_int;
 use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::stream::Stream;
+use fastpath::sync::Ordering;
 use kmod_interface::reason::Reason;
 
 /// What the trampoline carries from before a fork to behind it: the place reserved for the child, plus one; 0 where there
@@ -108,19 +109,23 @@ pub extern "C" fn before_exec() {
             return;
         }
         let place = family::process_place();
-        status::report();
         sharing::before_exec();
         for_each_stream(|stream| {
             let closes = closes_on_exec(stream.descriptor);
             let shared = place.is_some_and(|place| stream.endpoint.has_other_holder(place));
             // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
             if !shared || !(closes || stream.would_reset_by_leaving()) {
-                leave_for_good(&stream, Reason::Inherited);
+                // One that ends here keeps what was said of it.
+                let known = Reason::from_code(stream.endpoint.reason.load(Ordering::Relaxed));
+                let reason = known.filter(|_| closes).unwrap_or(Reason::Inherited);
+                leave_for_good(&stream, reason);
             }
             if let Some(place) = place {
                 stream.endpoint.remove_number(place);
             }
         });
+        // Behind the leaves, which belong to it.
+        status::report();
         family::leave_place();
     });
 }

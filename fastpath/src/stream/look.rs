@@ -305,6 +305,14 @@ impl Stream {
         }
     }
 
+    /// True while the kernel carries what the far side sends next, whether we have passed its switch or not.
+    #[inline]
+    #[must_use]
+    pub fn is_far_on_kernel(&self) -> bool {
+        self.endpoint.binding.load(Ordering::Acquire) != binding::BOUND
+            || self.far().ep().load(Ordering::Acquire) & 1 == 0
+    }
+
     /// What can be said without a lock or a system call, for a look at every connection of a set. Ends that only the
     /// kernel knows of are not seen: the line's own events tell of them. `None`: only [`Self::readiness`] can tell.
     #[inline]

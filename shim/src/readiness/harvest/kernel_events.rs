@@ -107,6 +107,10 @@ fn heard(
     if bits & (IN | RDNORM) != 0 {
         if carriers.receives_by_ring {
             explained |= stream.drain_line() > 0;
+            // Behind a switch back the same edge may have told of bytes that lie behind the closing bell.
+            if stream.is_far_on_kernel() {
+                registration.mark(flag::INPUT_EDGE);
+            }
         } else {
             registration.mark(flag::INPUT_EDGE);
             explained = true;

@@ -191,6 +191,16 @@ enum Need {
     Wake,
 }
 
+/// True when another process holds the connection, too: it may switch a direction, and its sets only are told.
+pub fn is_held_elsewhere(stream: &fastpath::stream::Stream) -> bool {
+    fastpath::family::process_place().is_some_and(|place| stream.endpoint.has_other_holder(place))
+}
+
+/// True while a member must be among the impatient.
+pub fn is_impatient(held: &Held, registration: &'static Registration) -> bool {
+    need_of(held, registration).is_some()
+}
+
 fn need_of(held: &Held, registration: &'static Registration) -> Option<Need> {
     let instance = held.instance;
     let stream = registration.stream(held.me)?;
@@ -201,11 +211,14 @@ fn need_of(held: &Held, registration: &'static Registration) -> Option<Need> {
     if registration.has(flag::OUT_BLOCKED) || stream.may_be_left_unnoticed() {
         return Some(Need::Look);
     }
-    let held_elsewhere = instance.forked.get() != 0
-        && registration.has(flag::ACCELERATED)
-        && fastpath::family::process_place()
-            .is_some_and(|place| stream.endpoint.has_other_holder(place));
-    held_elsewhere.then_some(Need::Wake)
+    if !registration.has(flag::ACCELERATED) || !is_held_elsewhere(&stream) {
+        return None;
+    }
+    if registration.asks(decide::WRITING) {
+        // While a ring carries, room in the kernel is not asked for.
+        return Some(Need::Look);
+    }
+    (instance.forked.get() != 0).then_some(Need::Wake)
 }
 
 /// The longest sleep that members allow; those that need no look any more leave the list of the impatient.

@@ -213,6 +213,11 @@ fn renew(
     held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
     held.set_watch(registration, stream);
     registration.mark(flag::FRESH);
+    if arming::is_held_elsewhere(stream) {
+        held.instance
+            .impatient
+            .push(super::links::Kind::Impatient, index);
+    }
     // What has nothing to report needs no look and no sleeper: what comes is marked, and rung for.
     let asks_writing = registration.asks(decide::WRITING);
     let idle = !registration.has(flag::ENDED | flag::LOOK_WELL)

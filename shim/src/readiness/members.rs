@@ -157,7 +157,7 @@ impl Held {
             if !was {
                 self.attach(index, registration, stream);
             }
-            if stream.may_be_left_unnoticed() {
+            if stream.may_be_left_unnoticed() || arming::is_held_elsewhere(stream) {
                 instance.impatient.push(Kind::Impatient, index);
             }
             return;

@@ -1,7 +1,7 @@
 //! One member looked at: its real indices, and what they mean for who watches it.
 
 use super::Deferred;
-use crate::readiness::decide;
+use crate::readiness::{arming, decide};
 use crate::readiness::fault::{Fault, sound};
 use crate::readiness::instance::Held;
 use crate::readiness::kernel_set::PRI;
@@ -140,7 +140,7 @@ fn unblock(held: &Held, index: u32, registration: &'static Registration, stream:
     registration.clear(flag::OUT_BLOCKED);
     stream.endpoint.out_blocked.store(0, Ordering::Release);
     held.set_watch(registration, stream);
-    if !stream.may_be_left_unnoticed() {
+    if !arming::is_impatient(held, registration) {
         held.instance.impatient.remove(Kind::Impatient, index);
     }
 }

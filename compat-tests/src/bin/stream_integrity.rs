@@ -1,10 +1,11 @@
 //! Stream integrity under every way of reading, writing and waiting, with switches forced at random bytes.
 //!
-//! `stream_integrity --seeds 0..100` runs on the bare kernel, `--library target/release/libaxio.so` under the shim.
+//! `stream_integrity --seeds 0..100` runs on the bare kernel, `--library target/release/libaxio.so` under the shim; with
+//! `--all` a thousand seeds and the long one.
 
 use compat_tests::stream_integrity::driver::{Outcome, Run, Verdict, run_plan};
 use compat_tests::stream_integrity::plan::Plan;
-use compat_tests::stream_integrity::side::{self, End};
+use compat_tests::stream_integrity::side::{self, End, WANTED_SWITCHES};
 use compat_tests::torture::arguments::{Arguments, Known, refuse};
 use compat_tests::torture::calls;
 use compat_tests::torture::processes::ScratchDirectory;
@@ -32,6 +33,11 @@ const KNOWN: &[Known] = &[
         "seeds to run, or one seed (default 0..100)",
     ),
     known("--bytes", "N", "least bytes each way (default 1048576)"),
+    known(
+        "--all",
+        "",
+        "seeds 0..1000, then one of 1 GiB each way: a quarter of an hour or more",
+    ),
     known(
         "--library",
         "PATH",
@@ -80,15 +86,17 @@ fn main() -> ExitCode {
         KNOWN,
     );
     let is_large = arguments.has("--large");
+    let is_all = arguments.has("--all");
     let bytes = arguments
         .number("--bytes")
         .unwrap_or(if is_large { 1 << 30 } else { 1 << 20 });
     if bytes < 64 << 10 {
         refuse("--bytes must be at least 65536: the warm-up alone takes some");
     }
-    let default_seeds = match (is_large, arguments.has("--quick")) {
-        (true, _) => 0..1,
-        (_, true) => 0..24,
+    let default_seeds = match (is_large, is_all, arguments.has("--quick")) {
+        (true, ..) => 0..1,
+        (_, true, _) => 0..1000,
+        (_, _, true) => 0..24,
         _ => 0..100,
     };
     let seeds = arguments.range("--seeds").unwrap_or(default_seeds);
@@ -128,25 +136,43 @@ fn main() -> ExitCode {
         Ok(scratch) => scratch,
         Err(error) => refuse(&format!("no scratch directory: {error}")),
     };
+    let watchdog = |bytes: u64| {
+        let asked = arguments.number("--watchdog");
+        Duration::from_secs(asked.unwrap_or(60 + bytes / (2 << 20)))
+    };
     let run = Run {
         library: arguments.library(),
         scratch: scratch.path().to_path_buf(),
-        watchdog: Duration::from_secs(
-            arguments
-                .number("--watchdog")
-                .unwrap_or(60 + bytes / (2 << 20)),
-        ),
+        watchdog: watchdog(bytes),
     };
     let jobs = arguments.number("--jobs").unwrap_or(2).clamp(1, 64);
     let repeat = arguments.number("--repeat").unwrap_or(1);
     let verbose = arguments.has("--verbose");
-    drive(&run, seeds, jobs, repeat, verbose, &make_plan)
+    let all_right = drive(&run, seeds, jobs, repeat, verbose, &make_plan);
+    let mut large_right = true;
+    if is_all {
+        const LARGE_BYTES: u64 = 1 << 30;
+        println!("\n1 GiB each way:");
+        let run = Run {
+            watchdog: watchdog(LARGE_BYTES),
+            ..run
+        };
+        large_right = drive(&run, 0..1, 1, 1, verbose, &|seed| {
+            Plan::large(seed, LARGE_BYTES)
+        });
+    }
+    if all_right && large_right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// What the workers have gathered.
 #[derive(Default)]
 struct Gathered {
     passed: u64,
+    stayed: u64,
     left_behind: u64,
     failed: Vec<u64>,
     blocks: BTreeMap<u64, Report>,
@@ -163,7 +189,7 @@ fn drive(
     repeat: u64,
     verbose: bool,
     make_plan: &(impl Fn(u64) -> Plan + Sync),
-) -> ExitCode {
+) -> bool {
     let begin = Instant::now();
     let next = AtomicU64::new(0);
     let total = (seeds.end - seeds.start) * repeat;
@@ -186,8 +212,10 @@ fn drive(
                         return;
                     };
                     gather(&mut gathered, &run, &plan, &outcome, seeds.start, verbose);
-                    let done =
-                        gathered.passed + gathered.left_behind + gathered.failed.len() as u64;
+                    let done = gathered.passed
+                        + gathered.stayed
+                        + gathered.left_behind
+                        + gathered.failed.len() as u64;
                     if done.is_multiple_of(25) || done == total {
                         println!(
                             "  {done} of {total} seeds, {} failed, {:.0} s",
@@ -224,6 +252,7 @@ fn gather(
     );
     match &outcome.verdict {
         Verdict::Passed => gathered.passed += 1,
+        Verdict::StayedOnKernel => gathered.stayed += 1,
         Verdict::LeftBehind => gathered.left_behind += 1,
         Verdict::Failed(text) => {
             gathered.failed.push(plan.seed);
@@ -270,7 +299,8 @@ fn gather(
     }
 }
 
-fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>) -> ExitCode {
+/// Prints what was gathered; true when nothing failed.
+fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>) -> bool {
     let mut table = Table::new(&["covered", "seeds"]);
     for (feature, count) in &gathered.features {
         table.line(&[feature.clone(), count.to_string()]);
@@ -299,6 +329,11 @@ fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>) -> ExitCode {
             }
         }
         println!("reported by the shim: {}\n", all.to_text());
+        println!(
+            "{} seeds switched at least {WANTED_SWITCHES} times, {} stayed on the kernel because two processes share a \
+             socket before its upgrade, or an epoll set",
+            gathered.passed, gathered.stayed
+        );
         if gathered.left_behind > 0 {
             println!(
                 "{} of {} leaving seeds were reset as left_behind",
@@ -316,11 +351,7 @@ fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>) -> ExitCode {
     }
     println!(
         "{} passed, {failures} failed",
-        gathered.passed + gathered.left_behind
+        gathered.passed + gathered.stayed + gathered.left_behind
     );
-    if failures == 0 && gathered.passed > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    failures == 0 && gathered.passed > 0
 }

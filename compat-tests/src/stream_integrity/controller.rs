@@ -84,7 +84,6 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             u64::from(state.switches_out) + u64::from(state.switches_in),
             SeqCst,
         );
-        board.paced().store(1, SeqCst);
         if !own.controls {
             continue;
         }

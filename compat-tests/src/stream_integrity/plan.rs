@@ -89,7 +89,7 @@ pub struct SidePlan {
     pub reader_wait: Wait,
     /// How writers wait.
     pub writer_wait: Wait,
-    /// Several readers have an epoll set each instead of sharing one.
+    /// Several readers have an epoll set each instead of sharing one, and so have a parent and its child.
     pub own_sets: bool,
     /// Longest single read or write, bytes.
     pub longest_call: usize,
@@ -116,6 +116,8 @@ pub struct SidePlan {
     pub interrupts: Interrupts,
     /// Bytes this side writes in all.
     pub bytes: u64,
+    /// Those are the warm-up's: afterwards this direction is idle.
+    pub is_idle: bool,
 }
 
 /// Everything two processes need to know.
@@ -147,7 +149,7 @@ pub struct Plan {
 pub const WARM_UP_BYTES: u64 = 64;
 
 impl Plan {
-    /// The plan of a seed with at least `base_bytes` each way (but for idle directions).
+    /// The plan of a seed with at least `base_bytes` each way (but for directions that are idle behind the warm-up).
     #[must_use]
     pub fn new(seed: u64, base_bytes: u64) -> Plan {
         let mut random = Random::new(seed, 0);
@@ -166,23 +168,24 @@ impl Plan {
         let burst_bytes = if bursts { 2 << 20 } else { 0 };
         let idle = (!leaves && !bursts && random.one_in(8)).then(|| random.below(2) as usize);
         let leaver = leaves.then(|| random.below(2) as usize);
-        let warm_up_rounds = if leaves || bursts || random.below(4) != 0 {
-            40
-        } else {
-            0
-        };
+        let warms_up = random.below(4) != 0;
+        // A few exchanges, so that both ends find each other; or so many that the ring carries before the rest begins.
+        let is_cold = !(leaves || bursts || idle.is_some() || warms_up);
+        let warm_up_rounds = if is_cold { 6 } else { 40 };
         let sides = [0, 1].map(|index| {
-            let bytes = if idle == Some(index) {
-                0
+            let is_idle = idle == Some(index);
+            let bytes = if is_idle {
+                warm_up_rounds * WARM_UP_BYTES
             } else {
                 base_bytes + random.below(base_bytes / 8 + 1) + burst_bytes
             };
             SidePlan::new(
                 &mut random,
                 bytes,
+                is_idle,
                 leaver == Some(index),
                 bursts,
-                warm_up_rounds,
+                is_cold,
             )
         });
         let mut plan = Plan {
@@ -198,12 +201,9 @@ impl Plan {
             sides,
         };
         if idle.is_some() {
-            plan.warm_up_rounds = 0;
             for side in &mut plan.sides {
-                match side.fork {
-                    ForkAt::WarmedUp(share) => side.fork = ForkAt::Start(share),
-                    ForkAt::Position(..) => side.fork = ForkAt::Never,
-                    _ => {}
+                if matches!(side.fork, ForkAt::Position(..)) {
+                    side.fork = ForkAt::Never;
                 }
             }
         }
@@ -245,14 +245,23 @@ impl Plan {
         list
     }
 
-    /// True when nothing in the plan keeps the connection on the kernel for good after some point: an epoll set that
-    /// a fork shares does.
+    /// True when nothing in the plan keeps the connection on the kernel for good: an epoll set that a forked child goes on
+    /// with does, instead of making its own (READINESS.md 8), and a socket that two processes hold before its first upgrade (CHANNEL.md "Family
+    /// memory").
     #[must_use]
     pub fn can_switch_often(&self) -> bool {
-        self.sides.iter().all(|side| {
-            let epoll = side.reader_wait.is_epoll() || side.writer_wait.is_epoll();
-            !(epoll && matches!(side.fork, ForkAt::Position(..)))
+        self.sides.iter().all(|side| match side.fork {
+            ForkAt::Position(Share::Writing, _) => side.own_sets || !side.writer_wait.is_epoll(),
+            ForkAt::Position(..) => side.own_sets || !side.reader_wait.is_epoll(),
+            ForkAt::Start(share) => share == Share::Everything,
+            ForkAt::Never | ForkAt::WarmedUp(_) => true,
         })
+    }
+
+    /// True when each process reports what its own end counted: what a forked child counts is in no report.
+    #[must_use]
+    pub fn is_fully_reported(&self) -> bool {
+        self.sides.iter().all(|side| side.fork == ForkAt::Never)
     }
 
     /// One seed for a long stream: threads that block, few switches for each byte.
@@ -284,6 +293,7 @@ impl Plan {
                 controls: true,
                 interrupts: Interrupts::Off,
                 bytes,
+                is_idle: false,
             };
         }
         plan
@@ -294,23 +304,24 @@ impl SidePlan {
     fn new(
         random: &mut Random,
         bytes: u64,
+        is_idle: bool,
         leaves: bool,
         bursts: bool,
-        warm_up_rounds: u64,
+        is_cold: bool,
     ) -> SidePlan {
         let nonblocking = random.one_in(2);
         let event_loop = random.one_in(4);
         let several = |random: &mut Random| random.pick(&[1usize, 1, 1, 2, 2, 3]);
-        let fork = if leaves || bytes == 0 || random.below(3) != 0 {
+        let fork = if leaves || is_idle || random.below(3) != 0 {
             ForkAt::Never
         } else {
             let share = random.pick(&[Share::Reading, Share::Writing, Share::Everything]);
             match random.below(3) {
-                0 if !bursts && warm_up_rounds == 0 => ForkAt::Start(share),
+                0 if is_cold => ForkAt::Start(share),
                 1 if !event_loop && share != Share::Everything => {
                     ForkAt::Position(share, random.between(250, 750))
                 }
-                _ if warm_up_rounds > 0 => ForkAt::WarmedUp(share),
+                _ if !is_cold => ForkAt::WarmedUp(share),
                 _ => ForkAt::Never,
             }
         };
@@ -374,6 +385,7 @@ impl SidePlan {
                 Interrupts::Plain,
             ]),
             bytes,
+            is_idle,
         }
     }
 
@@ -411,7 +423,7 @@ impl SidePlan {
         if self.leave.is_some() {
             list.push("leave by exec".to_owned());
         }
-        if self.bytes == 0 {
+        if self.is_idle {
             list.push("idle direction".to_owned());
         }
         if self.interrupts != Interrupts::Off {
@@ -447,7 +459,7 @@ mod tests {
             assert!(sides.iter().any(|side| side.writer_wait == wait));
         }
         assert!(sides.iter().filter(|side| side.leave.is_some()).count() >= 20);
-        assert!(sides.iter().any(|side| side.bytes == 0));
+        assert!(sides.iter().any(|side| side.is_idle));
         assert!(plans.iter().filter(|plan| plan.burst_bytes > 0).count() >= 20);
         assert!(
             sides

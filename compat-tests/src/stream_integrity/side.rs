@@ -245,7 +245,7 @@ impl Side {
         if let ForkAt::Start(given) = own.fork {
             share = self.divide(given);
         }
-        if share.is_none() && self.plan.warm_up_rounds > 0 {
+        if share.is_none() {
             self.warm_up();
         }
         if share.is_none() && self.plan.burst_bytes > 0 {
@@ -253,6 +253,10 @@ impl Side {
         }
         if let ForkAt::WarmedUp(given) = own.fork {
             share = self.divide(given);
+        }
+        let answers = status::status(self.descriptor).is_ok();
+        if answers && self.plan.can_switch_often() {
+            self.board.paced().store(1, SeqCst);
         }
         // One controller for a side: in the child only when it has taken over everything.
         let controls = match share {
@@ -500,7 +504,7 @@ impl Side {
         let mut random = self.random(10 + index);
         let alone = own.readers == 1;
         let mut reader = self.reader(alone);
-        let waiter = shared.unwrap_or_else(|| self.reading_waiter());
+        let mut waiter = shared.unwrap_or_else(|| self.reading_waiter());
         let asked = Readiness {
             readable: true,
             ..Readiness::default()
@@ -533,6 +537,11 @@ impl Side {
                     fork_at = None;
                     if self.divide(Share::Reading) == Some(Share::Writing) {
                         return;
+                    }
+                    if own.own_sets {
+                        waiter.close();
+                        waiter = self.reading_waiter();
+                        break;
                     }
                 }
                 let blocking = self.blocking(own.reader_wait, ready && alone, &mut random);
@@ -584,8 +593,11 @@ impl Side {
             writable: true,
             ..Readiness::default()
         };
-        let waiter = Waiter::new(own.writer_wait, self.descriptor, asked, None);
-        let waiter = must(Some(self), "epoll set", waiter);
+        let new_waiter = || {
+            let waiter = Waiter::new(own.writer_wait, self.descriptor, asked, None);
+            must(Some(self), "epoll set", waiter)
+        };
+        let mut waiter = new_waiter();
         let mut fork_at = match own.fork {
             ForkAt::Position(Share::Writing, thousandths) => Some(own.bytes / 1000 * thousandths),
             _ => None,
@@ -596,6 +608,10 @@ impl Side {
                 fork_at = None;
                 if self.divide(Share::Writing) == Some(Share::Reading) {
                     return;
+                }
+                if own.own_sets {
+                    waiter.close();
+                    waiter = new_waiter();
                 }
             }
             let longest = self.pace(&mut random);
@@ -652,14 +668,17 @@ impl Side {
 
     /// True when this end's FIN waits until everything has been received; an idle direction has no other moment.
     fn ends_after_receipt(&self) -> bool {
-        self.plan.end_after_receipt || self.own().bytes == 0
+        self.plan.end_after_receipt || self.own().is_idle
     }
 
     /// After the last byte: FIN, or the reader's turn to stop before the side leaves.
     fn end_writing(&self) {
         if self.own().leave.is_some() {
-            // The reader goes on meanwhile, so that what is unread at the leave is not behind an earlier switch.
-            std::thread::sleep(Duration::from_millis(15));
+            // The reader goes on meanwhile (an event loop has read all along), so that what is unread at the leave is not
+            // behind an earlier switch.
+            if !self.own().event_loop {
+                std::thread::sleep(Duration::from_millis(15));
+            }
             self.board.leaving().store(1, SeqCst);
             return;
         }
@@ -702,15 +721,21 @@ impl Side {
         while reads || writing != Writing::Ended {
             let can_write = writing == Writing::Going && writable;
             let can_read = reads && readable;
-            if !(can_write || can_read) || (!waiter.is_edge() && random.one_in(2)) {
+            if !(can_write || can_read) || random.one_in(2) {
                 let asked = Readiness {
                     readable: reads,
                     writable: writing == Writing::Going && (!writable || can_write),
                     trouble: false,
                 };
-                let answer = waiter
-                    .change_interest(asked)
-                    .and_then(|()| waiter.wait(asked, &mut random));
+                // Of an edge nothing may come while there is still something to do.
+                let may_wait = !waiter.is_edge() || !(can_write || can_read);
+                let answer = waiter.change_interest(asked).and_then(|()| {
+                    if may_wait {
+                        waiter.wait(asked, &mut random)
+                    } else {
+                        waiter.look(asked, &mut random)
+                    }
+                });
                 self.board.waits().fetch_add(1, SeqCst);
                 match answer {
                     Ok(answer) => {
@@ -726,15 +751,30 @@ impl Side {
             }
             if reads && readable {
                 // Only what was just told may be relied on by a call that could block.
-                let blocking = self.blocking(own.reader_wait, !waiter.is_edge(), &mut random);
-                match reader.step(blocking, &mut random) {
-                    Ok(Step::Moved) => readable = waiter.is_edge(),
-                    Ok(Step::Again) => readable = false,
-                    Ok(Step::End | Step::Stop) => {
-                        reads = false;
-                        self.board.reading_done().store(1, SeqCst);
+                let mut blocking = self.blocking(own.reader_wait, !waiter.is_edge(), &mut random);
+                // Some loops take one piece in each round, some all there is.
+                let mut more = if random.one_in(2) { 16 } else { 0 };
+                loop {
+                    match reader.step(blocking, &mut random) {
+                        Ok(Step::Moved) => readable = waiter.is_edge(),
+                        Ok(Step::Again) => {
+                            readable = false;
+                            break;
+                        }
+                        Ok(Step::End | Step::Stop) => {
+                            reads = false;
+                            self.board.reading_done().store(1, SeqCst);
+                            break;
+                        }
+                        Err(text) => self.fail(&text),
                     }
-                    Err(text) => self.fail(&text),
+                    if more == 0 {
+                        break;
+                    }
+                    more -= 1;
+                    if !own.nonblocking {
+                        blocking = Blocking::Never;
+                    }
                 }
             }
             if writing == Writing::Going && writable {
@@ -774,14 +814,17 @@ impl Side {
         }
     }
 
-    /// Holds the stream back to small pieces until as many switches have happened as its position asks for, so that
-    /// they fall among its bytes and not behind them. Returns the longest chunk to write.
+    /// Holds the stream back to small pieces where as many switches have happened as its position asks for, so that
+    /// they fall among its bytes and not behind them. Returns the longest chunk to write: none goes past the place of
+    /// the next switch.
     fn pace(&self, random: &mut Random) -> usize {
         if self.board.paced().load(SeqCst) == 0 {
             return usize::MAX;
         }
         let own = self.own();
         let position = self.board.written().load(SeqCst);
+        // What was written before anything was read had no part in it.
+        let first = self.plan.burst_bytes;
         let paced_bytes = if self.plan.end_after_receipt {
             // A leave comes behind the last forced switch. Some time has to pass between them, and some traffic.
             if position > own.bytes / 100 * LAST_TOGGLE_PERCENT {
@@ -789,12 +832,17 @@ impl Side {
             }
             own.bytes / 100 * (LAST_TOGGLE_PERCENT - 10)
         } else {
-            own.bytes / 100 * 60
+            (own.bytes - first) / 100 * 60
         };
-        let due = (position * (WANTED_SWITCHES + 8) / paced_bytes.max(1)).min(WANTED_SWITCHES + 4);
+        let every = (paced_bytes / (WANTED_SWITCHES + 8)).max(1);
+        let due = (position.saturating_sub(first) / every).min(WANTED_SWITCHES + 4);
         let seen = self.board.switches().load(SeqCst);
-        if seen >= due {
+        if seen >= WANTED_SWITCHES + 4 {
             return usize::MAX;
+        }
+        if seen >= due {
+            let next = first + (seen + 1) * every;
+            return next.saturating_sub(position).max(1) as usize;
         }
         std::thread::sleep(Duration::from_micros(random.between(50, 300)));
         if seen + 4 < due {
@@ -811,7 +859,7 @@ impl Side {
         let received = thousandths(self.board.received().load(SeqCst), self.incoming());
         if written > received + 60 {
             std::thread::sleep(Duration::from_millis(1));
-            return random.between(1, 64) as usize;
+            return random.between(1, 300) as usize;
         }
         std::thread::sleep(Duration::from_micros(random.between(200, 500)));
         random.between(1, 1500) as usize
@@ -835,6 +883,8 @@ impl Side {
     fn leave(&self) -> ! {
         must(Some(self), "fcntl", calls::keep_over_exec(self.descriptor));
         self.note("leaving");
+        // Some more of what the far side writes shall be unread when it is left.
+        std::thread::sleep(Duration::from_micros(700));
         let board = &self.board;
         let mut arguments = self.plan.arguments();
         for (name, value) in [
@@ -862,7 +912,12 @@ impl Side {
             ));
         }
         if self.own().readers > 1 {
-            let before = self.plan.warm_up_rounds * WARM_UP_BYTES;
+            // A side that is divided at the start reads everything in its readers.
+            let warmed_up = !matches!(
+                self.own().fork,
+                ForkAt::Start(Share::Reading | Share::Writing)
+            );
+            let before = u64::from(warmed_up) * self.plan.warm_up_rounds * WARM_UP_BYTES;
             let checked = self
                 .board
                 .check_cover(&self.incoming_content(), before, received);

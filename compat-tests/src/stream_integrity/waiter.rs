@@ -102,11 +102,27 @@ impl Waiter {
     /// Waits without a time limit (the program's watchdog is the limit). An answer without any bit means: look at
     /// the program's own flags.
     pub fn wait(&self, asked: Readiness, random: &mut Random) -> Outcome<Readiness> {
+        self.wait_for(asked, -1, random)
+    }
+
+    /// What holds now, or for an edge-triggered set, what has happened since it was asked last.
+    pub fn look(&self, asked: Readiness, random: &mut Random) -> Outcome<Readiness> {
+        self.wait_for(asked, 0, random)
+    }
+
+    fn wait_for(
+        &self,
+        asked: Readiness,
+        timeout_ms: i32,
+        random: &mut Random,
+    ) -> Outcome<Readiness> {
         let variant = random.below(3);
         match self.kind {
             Wait::Block => Ok(asked),
-            Wait::Poll => calls::poll(self.descriptor, asked, self.wake, -1, variant == 0),
-            Wait::Select => calls::select(self.descriptor, asked, self.wake, -1, variant == 0),
+            Wait::Poll => calls::poll(self.descriptor, asked, self.wake, timeout_ms, variant == 0),
+            Wait::Select => {
+                calls::select(self.descriptor, asked, self.wake, timeout_ms, variant == 0)
+            }
             Wait::EpollLevel | Wait::EpollEdge | Wait::EpollOneShot => {
                 if self.kind == Wait::EpollOneShot {
                     calls::epoll_control(
@@ -120,7 +136,7 @@ impl Waiter {
                 let call = [EpollCall::Wait, EpollCall::Pwait, EpollCall::Pwait2][variant as usize];
                 let room = if random.one_in(2) { 1 } else { 8 };
                 let mut answers = [(0, 0); 8];
-                let found = calls::epoll_wait(self.set, &mut answers[..room], -1, call)?;
+                let found = calls::epoll_wait(self.set, &mut answers[..room], timeout_ms, call)?;
                 let mut readiness = Readiness::default();
                 for (events, cookie) in &answers[..found] {
                     match *cookie {

@@ -230,7 +230,15 @@ pub fn patience_ms(held: &Held) -> Option<u32> {
         let limit = match need {
             Some(Need::Look) => STEP_MS,
             Some(Need::Wake) => SHARED_MEMBER_MS,
-            None => return instance.impatient.remove(Kind::Impatient, index),
+            None => {
+                instance.impatient.remove(Kind::Impatient, index);
+                if let Some(registration) = tables::registration(index)
+                    && super::sharing::is_foreign(instance)
+                {
+                    held.tell_edges_again(index, registration);
+                }
+                return;
+            }
         };
         limit_ms = shorter(limit_ms, Some(limit));
     });

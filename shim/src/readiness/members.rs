@@ -137,11 +137,15 @@ impl Held {
         }
         if sharing::is_foreign(instance) {
             // Both processes look for themselves until the kernel carries everything.
+            let looked = registration.is_in(Kind::Impatient);
             self.detach(index, registration);
             if by_ring {
                 instance.impatient.push(Kind::Impatient, index);
             }
             self.tell_kernel(index, registration, false, false);
+            if looked && !by_ring {
+                self.tell_edges_again(index, registration);
+            }
             return;
         }
         let was = registration.has(flag::ACCELERATED);
@@ -241,6 +245,14 @@ impl Held {
         } else {
             // Not listed any more, so that it is not looked at; the kernel reports nothing for it either.
             self.instance.ready.remove(Kind::Ready, index);
+        }
+    }
+
+    /// Nobody looks at the registration any more, the kernel alone tells its edges: those that it told while the ring still
+    /// carried may have shown nothing then.
+    pub fn tell_edges_again(&self, index: u32, registration: &'static Registration) {
+        if registration.is_edge() && !registration.has(flag::SPENT) {
+            self.change_kernel(index, registration, registration.kernel_events.get());
         }
     }
 

@@ -56,6 +56,9 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
             accelerated += 1;
             explained = true;
             registration.mark(flag::LOOK_WELL | flag::INPUT_EDGE);
+            if bits & !(IN | RDNORM) != 0 {
+                registration.mark(flag::OTHER_EDGE);
+            }
             held.list(index);
         } else if registration.reported_serial.get() == held.instance.serial.get() {
             // The kernel carries again since we reported it, in this very call: told once is enough.

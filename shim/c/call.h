@@ -134,6 +134,25 @@ static inline void axio_number_is_new(int descriptor)
         __atomic_store_n(&axio_watched_by[descriptor], 0, __ATOMIC_RELAXED);
 }
 
+/* Which epoll file a number means: files are counted as they are made; 0 = none that we saw made. A number that was closed
+ * since, and given to something else, may keep an old count: who relies on it asks the kernel. */
+extern AXIO_HIDDEN uint32_t axio_set_ids[AXIO_WATCHED_LIMIT];
+/* Above the highest number that has one. */
+extern AXIO_HIDDEN uint32_t axio_set_ids_end;
+
+/* Lets a number mean the file that was counted as `id`. */
+AXIO_HIDDEN void axio_give_set_id(int number, uint32_t id);
+
+/* `to` means what `from` means. */
+static inline void axio_number_is_copy(int from, int to)
+{
+    if ((unsigned)(from | to) >= AXIO_WATCHED_LIMIT)
+        return;
+    uint32_t id = __atomic_load_n(&axio_set_ids[from], __ATOMIC_RELAXED);
+    if (__atomic_load_n(&axio_set_ids[to], __ATOMIC_RELAXED) != id)
+        axio_give_set_id(to, id);
+}
+
 AXIO_HIDDEN void axio_forget_early_sleepers(void);
 AXIO_HIDDEN int axio_sleep(struct axio_call *call, int action);
 

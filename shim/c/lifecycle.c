@@ -76,6 +76,7 @@ AXIO_HIDDEN int axio_socket(int domain, int type, int protocol)
 AXIO_HIDDEN int axio_dup(int descriptor)
 {
     int result = REAL(dup)(descriptor);
+    axio_number_is_copy(descriptor, result);
     if (result >= 0 && (axio_is_known(descriptor) || axio_is_known(result)))
         axio_handlers->duplicated(descriptor, result);
     return result;
@@ -87,6 +88,7 @@ AXIO_HIDDEN int axio_dup2(int from, int to)
     if (from != to && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
         axio_handlers->before_close(to);
     int result = REAL(dup2)(from, to);
+    axio_number_is_copy(from, result);
     if (result >= 0 && from != to && (axio_is_known(from) || axio_is_known(to)))
         axio_handlers->duplicated(from, result);
     return result;
@@ -98,6 +100,7 @@ AXIO_HIDDEN int axio_dup3(int from, int to, int flags)
     if (from != to && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
         axio_handlers->before_close(to);
     int result = REAL(dup3)(from, to, flags);
+    axio_number_is_copy(from, result);
     if (result >= 0 && (axio_is_known(from) || axio_is_known(to)))
         axio_handlers->duplicated(from, result);
     return result;

@@ -57,9 +57,11 @@ static AXIO_APART int control(int (*real)(int, int, ...), int descriptor, int co
     if (axio_is_managed(descriptor))
         axio_handlers->control(descriptor, command, argument, &result);
     result = real(descriptor, command, argument);
-    if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0 &&
-        (axio_is_known(descriptor) || axio_is_known(result)))
-        axio_handlers->duplicated(descriptor, result);
+    if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0) {
+        axio_number_is_copy(descriptor, result);
+        if (axio_is_known(descriptor) || axio_is_known(result))
+            axio_handlers->duplicated(descriptor, result);
+    }
     return result;
 }
 

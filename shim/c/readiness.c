@@ -8,6 +8,8 @@ uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
 uint32_t axio_exposed_sets;
 uint32_t axio_early_sleepers[AXIO_WATCHED_LIMIT];
 uint32_t axio_early_sleepers_end;
+uint32_t axio_set_ids[AXIO_WATCHED_LIMIT];
+uint32_t axio_set_ids_end;
 
 /* An ordinary descriptor entered or left a set. It may become a managed socket by a later connect(). */
 static void note_watched(int set, int operation, int descriptor)
@@ -22,11 +24,31 @@ static void note_watched(int set, int operation, int descriptor)
         __atomic_store_n(word, 0, __ATOMIC_RELAXED);
 }
 
+AXIO_HIDDEN void axio_give_set_id(int number, uint32_t id)
+{
+    uint32_t end = __atomic_load_n(&axio_set_ids_end, __ATOMIC_RELAXED);
+    __atomic_store_n(&axio_set_ids[number], id, __ATOMIC_RELAXED);
+    while (end <= (unsigned)number && !__atomic_compare_exchange_n(&axio_set_ids_end, &end, (unsigned)number + 1, 0,
+                                                                  __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
+/* The kernel has just made an epoll file, and given it this number. */
+static inline void set_is_new(int number)
+{
+    static uint32_t made;
+    if ((unsigned)number >= AXIO_WATCHED_LIMIT)
+        return;
+    axio_number_is_new(number);
+    axio_set_is_new(number);
+    /* Odd, so never 0. */
+    axio_give_set_id(number, __atomic_fetch_add(&made, 2, __ATOMIC_RELAXED) | 1);
+}
+
 AXIO_HIDDEN int axio_epoll_create(int size)
 {
     int result = REAL(epoll_create)(size);
-    axio_number_is_new(result);
-    axio_set_is_new(result);
+    set_is_new(result);
     if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;
@@ -35,8 +57,7 @@ AXIO_HIDDEN int axio_epoll_create(int size)
 AXIO_HIDDEN int axio_epoll_create1(int flags)
 {
     int result = REAL(epoll_create1)(flags);
-    axio_number_is_new(result);
-    axio_set_is_new(result);
+    set_is_new(result);
     if (axio_is_known(result))
         axio_handlers->number_returned(result);
     return result;

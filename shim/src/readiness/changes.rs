@@ -232,7 +232,7 @@ fn adopt(number: c_int, set: c_int) {
     let Some(told) = found else { return };
     let held = match instance::of_number(set) {
         Some((index, generation, _)) => instance::lock(index, generation),
-        None => instance::create(set),
+        None => instance::create(set, number),
     };
     let known = held.as_ref().is_some_and(|held| {
         // The kernel adds these two by itself.

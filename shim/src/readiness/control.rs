@@ -71,7 +71,7 @@ fn first_of(set: c_int, operation: c_int, stream: &Stream, (events, data): (u32,
     if let Err(errno) = kernel_set::control(set, operation, stream.descriptor, events, data) {
         return Some(Err(errno));
     }
-    match instance::create(set) {
+    match instance::create(set, stream.descriptor) {
         Some(held) => record(held, stream, events, data, events),
         // Nobody would look at its ring on behalf of this set.
         None => upgrade::give_up(stream, Reason::TooManySockets),

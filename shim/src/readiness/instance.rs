@@ -13,7 +13,7 @@ pub use joined::Joined;
 
 use super::links::{BUCKETS, Chains, List};
 use super::ordinary::DataFilter;
-use super::{exposed, tables, trampolines};
+use super::{exposed, kernel_set, tables, trampolines};
 use crate::boundary::me;
 use crate::fd_table;
 use core::ffi::c_int;
@@ -238,9 +238,27 @@ pub fn forget_waiters() {
     WAITERS_TAKEN.store(1, Ordering::Release);
 }
 
-/// Makes an instance for an epoll descriptor that had none. Its lock is held.
+/// Calls `each` for every other number of the epoll file in which `member` is registered.
+fn for_each_copy(set: c_int, member: c_int, mut each: impl FnMut(c_int)) {
+    trampolines::for_each_copy(set, |copy| {
+        if fd_table::is_used(copy) {
+            return;
+        }
+        match kernel_set::control(copy, kernel_set::ADD, member, 0, 0) {
+            Err(kernel_set::EEXIST) => each(copy),
+            // Another file has the number by now: another set, or no set at all.
+            Ok(()) => {
+                let _ = kernel_set::control(copy, kernel_set::DELETE, member, 0, 0);
+            }
+            Err(_) => {}
+        }
+    });
+}
+
+/// Makes an instance for an epoll descriptor that had none, and in which `member` is registered. Its lock is held. From
+/// now on all numbers of the epoll file name it.
 #[must_use]
-pub fn create(number: c_int) -> Option<Held> {
+pub fn create(number: c_int, member: c_int) -> Option<Held> {
     if !tables::ensure() || fd_table::ensure().is_err() {
         return None;
     }
@@ -295,8 +313,19 @@ pub fn create(number: c_int) -> Option<Held> {
             .set(trampolines::adopt_early_sleepers(number));
         instance.in_use.store(1, Ordering::Release);
         fd_table::note(number);
-        if trampolines::watched_by(number) != 0 {
-            // It was put into another set before it had a managed member.
+        // In another set before it had a managed member.
+        let mut is_watched = trampolines::watched_by(number) != 0;
+        for_each_copy(number, member, |copy| {
+            if fd_table::set_instance(copy, index, generation) {
+                fd_table::note(copy);
+                instance.numbers.add(1);
+                instance
+                    .sleepers
+                    .add(trampolines::adopt_early_sleepers(copy));
+                is_watched |= trampolines::watched_by(copy) != 0;
+            }
+        });
+        if is_watched {
             exposed::mark(&held);
         }
         return Some(held);

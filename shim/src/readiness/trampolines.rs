@@ -17,6 +17,27 @@ unsafe extern "C" {
     pub safe static EXPOSED_SETS: AtomicU32;
     #[link_name = "axio_early_sleepers"]
     static EARLY_SLEEPERS: [AtomicU32; LIMIT];
+    #[link_name = "axio_set_ids"]
+    static SET_IDS: [AtomicU32; LIMIT];
+    #[link_name = "axio_set_ids_end"]
+    safe static SET_IDS_END: AtomicU32;
+}
+
+/// Calls `each` for every other number that may mean the same epoll file: the kernel knows for sure.
+pub fn for_each_copy(set: c_int, mut each: impl FnMut(c_int)) {
+    // SAFETY: an array of the trampolines' object, for the life of the process.
+    let ids = unsafe { &SET_IDS };
+    let id_of = |number: usize| ids.get(number).map_or(0, |id| id.load(Ordering::Relaxed));
+    let id = id_of(set as u32 as usize);
+    if id == 0 {
+        return;
+    }
+    // Acquire, partner: the release behind which a number has its id.
+    for number in 0..SET_IDS_END.load(Ordering::Acquire) as usize {
+        if number != set as usize && id_of(number) == id {
+            each(number as c_int);
+        }
+    }
 }
 
 /// Mirrors AXIO_ADOPTED of `c/early_sleepers.h`.

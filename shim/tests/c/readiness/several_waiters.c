@@ -169,6 +169,44 @@ static void asleep_before(void)
     close(outer);
 }
 
+/* Two numbers of one set, made before it has a connection: one to register with, one to wait under. */
+static void under_another_number(void)
+{
+    int woken_in_all = 0;
+    pthread_t thread;
+    void *result;
+    for (int round = 0; round < ROUNDS / 2; round++) {
+        sets[0] = epoll_create1(EPOLL_CLOEXEC);
+        int gone = dup(sets[0]), copy = round % 2 ? dup(sets[0]) : fcntl(sets[0], F_DUPFD_CLOEXEC, 100);
+        /* A number that was a copy, and is something else by now. */
+        close(gone);
+        int other = round % 3 ? epoll_create1(0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (round % 4 < 2)
+            pthread_create(&thread, 0, endless_wait, &sets[0]);
+        nap_ms(round % 4 < 2 ? 5 : 0);
+        add(copy, one, EPOLLIN, 0);
+        if (round % 4 >= 2)
+            pthread_create(&thread, 0, endless_wait, &sets[0]);
+        nap_ms(round % 3);
+        tell(SEND, number, 1);
+        pthread_join(thread, &result);
+        woken_in_all += result != 0;
+        take(one, 1);
+        close(round % 2 ? copy : sets[0]);
+        int left = round % 2 ? sets[0] : copy;
+        pthread_create(&thread, 0, endless_wait, &left);
+        nap_ms(2);
+        tell(SEND, number, 1);
+        pthread_join(thread, &result);
+        woken_in_all += result != 0;
+        take(one, 1);
+        must(epoll_ctl(left, EPOLL_CTL_DEL, one, 0) == 0, "EPOLL_CTL_DEL");
+        close(left);
+        close(other);
+    }
+    printf("registered under one number, waiting under another: %d of %d\n", woken_in_all, ROUNDS);
+}
+
 static void *endless_poll(void *argument)
 {
     struct pollfd entries[100];
@@ -317,6 +355,7 @@ int main(void)
     set_and_receiver();
     exclusive();
     asleep_before();
+    under_another_number();
     sets[0] = epoll_create1(EPOLL_CLOEXEC);
     add(sets[0], one, EPOLLIN, 0);
     cancelled("epoll_wait", endless_wait);

@@ -14,21 +14,21 @@ pub const STALE_CLAIM_MS: u64 = 150;
 pub const STALE_LOOK_MS: u64 = 20;
 
 /// Calls of a negotiation between ends that have met that are all heard. Later ones may rest.
-const BRISK_CALLS: u32 = 16;
+const BRISK_CALLS: u32 = 40;
+/// The longest rest, well below the silence after which a claim counts as forgotten.
+const REST_MS_MAX: u64 = 64;
 
 /// Time and calls of one negotiation (TRUST.md "Limits": 1 s or 64 calls).
 ///
 /// Two ends need not call equally often: what one sends by a single `sendfile` the other reads in a hundred pieces, and
 /// its 64 calls would be over before the first has made its next. So once the ends have met, or where the far side is known
-/// to look only later, and when the brisk calls are used up, the call after the n-th is heard only n - 16 milliseconds
-/// later; the 64 last about as long as the second.
+/// to look only later, the calls behind the brisk ones rest: each is heard only 1, 2, 4 and at last 64 milliseconds after
+/// the one before, and the 64 last about as long as the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     started_ms: u64,
     heard_ms: u64,
     calls: u32,
-    /// Calls from which on they may rest.
-    brisk: u32,
 }
 
 impl Patience {
@@ -39,18 +39,20 @@ impl Patience {
             started_ms: now_ms,
             heard_ms: now_ms,
             calls: 0,
-            brisk: BRISK_CALLS,
         }
     }
-    /// The ends have met: what is left goes briskly again.
+    /// The ends have met: the calls of the handshake count from here, its time does not.
     pub fn meet(&mut self) {
-        self.brisk = self.calls + BRISK_CALLS;
+        self.calls = 0;
     }
     /// True when this call need not be heard, because another was lately. For ends that have met; a stranger's silence is
     /// worth the calls of the limit and no more.
     pub fn rests(&self) -> bool {
-        let pause_ms = self.calls.saturating_sub(self.brisk);
-        pause_ms > 0 && clock::now_ms() < self.heard_ms + u64::from(pause_ms)
+        let Some(resting) = self.calls.checked_sub(BRISK_CALLS) else {
+            return false;
+        };
+        let rest_ms = (1_u64 << resting.min(32)).min(REST_MS_MAX);
+        clock::now_ms() < self.heard_ms + rest_ms
     }
     /// One more call; false when it was the last.
     pub fn call(&mut self) -> bool {

@@ -135,7 +135,8 @@ pub struct Endpoint {
     pub shadow_no_delay: Plain32,
     /// Shadowed TCP_CORK.
     pub shadow_cork: Plain32,
-    spare_tx: Plain32,
+    /// 1 after the pool had no room for a larger ring.
+    pub ring_growth_refused: Plain32,
     // ---- receiving half, under rx_lock
     /// Guards the receiving half.
     pub rx_lock: LockWord,
@@ -273,7 +274,7 @@ impl Endpoint {
         // What changes only once there was a channel; most connections of one request never have one.
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
-            shadow_cork spare_tx rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
+            shadow_cork ring_growth_refused rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
             far_entry slot slot_generation cookie switches last_kernel_look_ns number had_channel);
         clear!(armed_rx armed_tx binding unbinding);
         self.wait_receive.reset();

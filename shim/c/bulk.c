@@ -104,10 +104,10 @@ AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned
 }
 
 /* A kernel call on the socket while the kernel carries, counted like any other. */
-#define WHILE_KERNEL(enter, descriptor, type, real)                                             \
+#define WHILE_KERNEL(enters, type, real)                                                        \
     do {                                                                                        \
         struct axio_call call;                                                                  \
-        if (axio_handlers->enter(&call, descriptor)) {                                          \
+        if (axio_handlers->enters) {                                                            \
             type axio_result;                                                                   \
             int axio_error;                                                                     \
             pthread_cleanup_push(axio_handlers->abandon, &call);                                \
@@ -120,11 +120,23 @@ AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned
         }                                                                                       \
     } while (0)
 
+/* How much sendfile will find; programs ask for more than there is. */
+static size_t bytes_of_file(int in, const off_t *offset, size_t bytes)
+{
+    struct stat status;
+    if (bytes <= CHUNK_BYTES || fstat(in, &status) != 0 || !S_ISREG(status.st_mode))
+        return bytes <= CHUNK_BYTES ? bytes : 0;
+    off_t position = offset ? *offset : lseek(in, 0, SEEK_CUR);
+    size_t left = position >= 0 && position < status.st_size ? (size_t)(status.st_size - position) : 0;
+    return left < bytes ? left : bytes;
+}
+
 AXIO_HIDDEN ssize_t axio_sendfile(int out, int in, off_t *offset, size_t bytes)
 {
     if (!axio_is_managed(out))
         return REAL(sendfile)(out, in, offset, bytes);
-    WHILE_KERNEL(enter_kernel_send, out, ssize_t, REAL(sendfile)(out, in, offset, bytes));
+    WHILE_KERNEL(enter_kernel_send(&call, out, bytes_of_file(in, offset, bytes)), ssize_t,
+                 REAL(sendfile)(out, in, offset, bytes));
     off_t position = offset ? *offset : lseek(in, 0, SEEK_CUR);
     if (position < 0) {
         if (offset || errno == ESPIPE)
@@ -230,7 +242,7 @@ static ssize_t splice_from_pipe(int pipe, int socket, size_t bytes, unsigned fla
 AXIO_HIDDEN ssize_t axio_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t bytes, unsigned flags)
 {
     if (axio_is_managed(in)) {
-        WHILE_KERNEL(enter_kernel_receive, in, ssize_t,
+        WHILE_KERNEL(enter_kernel_receive(&call, in), ssize_t,
                      REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
         if (in_offset || !is_pipe(out)) {
             errno = EINVAL;
@@ -239,7 +251,7 @@ AXIO_HIDDEN ssize_t axio_splice(int in, off64_t *in_offset, int out, off64_t *ou
         return bytes ? splice_to_pipe(in, out, bytes, flags) : 0;
     }
     if (axio_is_managed(out)) {
-        WHILE_KERNEL(enter_kernel_send, out, ssize_t, REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
+        WHILE_KERNEL(enter_kernel_send(&call, out, 0), ssize_t, REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
         if (out_offset || !is_pipe(in)) {
             errno = EINVAL;
             return -1;

@@ -68,7 +68,7 @@ struct axio_handlers {
     int (*get_option)(int descriptor, int level, int name, void *value, socklen_t *length, int *result);
     int (*request)(int descriptor, unsigned long request, void *argument, int *result);
     int (*control)(int descriptor, int command, unsigned long argument, int *result);
-    int (*enter_kernel_send)(struct axio_call *, int descriptor);
+    int (*enter_kernel_send)(struct axio_call *, int descriptor, size_t bytes);
     int (*enter_kernel_receive)(struct axio_call *, int descriptor);
     size_t (*room)(int descriptor);
     void (*before_close_range)(unsigned first, unsigned last);

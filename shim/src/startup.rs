@@ -54,7 +54,7 @@ struct Handlers {
         unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
     control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
-    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
+    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int, usize) -> c_int,
     enter_kernel_receive: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
     room: extern "C" fn(c_int) -> usize,
     before_close_range: extern "C" fn(u32, u32),

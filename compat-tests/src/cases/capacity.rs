@@ -26,7 +26,8 @@ pub const CASES: &[Case] = &[
         .proof(Proof::AtLeast(4096)),
     case!("stream", both_directions_at_once_in_pieces_of_any_size)
         .kinds(ALL_KINDS)
-        .proof(Proof::AtLeast(1 << 20)),
+        // Two streams that never pause may outgrow their rings, or their readers' time, and go on in the kernel.
+        .proof(Proof::AtLeast(1 << 16)),
     case!("stream", many_exchanges_of_any_size),
     case!("stream", many_small_messages_without_answer)
         .rows(&[3])

@@ -195,6 +195,9 @@ impl Stream {
             endpoint.full_head.set(head);
             endpoint.full_since_ns.set(now);
             endpoint.full_count.add(1);
+            if self.outgrow_ring() {
+                return None;
+            }
         } else if now.wrapping_sub(endpoint.full_since_ns.get()) > SPILL_AFTER_MS * 1_000_000 {
             endpoint.full_since_ns.set(0);
             self.retreat(RetreatCause::Spill);
@@ -207,6 +210,21 @@ impl Stream {
         self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
         reached(Label::SendKernelEnter);
         Sent::Kernel
+    }
+
+    /// The kernel is to carry what comes next, in order behind what the ring holds.
+    pub fn give_way_to_bulk(&self) {
+        if self.lock_sending().is_err() {
+            return;
+        }
+        if self.is_bound()
+            && self.endpoint.tx_ep.get() & 1 == 1
+            && self.endpoint.over.get() == 0
+            && self.endpoint.write_shut.get() == 0
+        {
+            self.retreat(RetreatCause::Bulk);
+        }
+        self.unlock_sending();
     }
 
     /// Counts the thread as inside a kernel send if the kernel carries; [`Self::kernel_sent`] must follow then.

@@ -14,6 +14,11 @@ use kmod_interface::limits::{
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
+/// Times that the reader has freed a smallest ring and found it full again, before the direction is given a larger one.
+const FULL_BEFORE_GROWTH: u32 = 3;
+/// The same, before the kernel's buffers are the better ones where there is no larger ring.
+const FULL_BEFORE_BULK: u32 = 64;
+
 /// Unread bells that say that the far side lacks processors: a few are always on their way.
 const MANY_UNREAD_BELLS: u64 = 16;
 
@@ -26,8 +31,12 @@ pub enum RetreatCause {
     Spill,
     /// Nobody could be woken: the opposite direction is no live line.
     DeadLine,
-    /// This process wants it: ioctl, dup, eviction, a larger ring.
+    /// This process wants it: ioctl, dup, eviction.
     Local,
+    /// The kernel moves what comes next with less effort: a file (sendfile), a stream for which there is no larger ring.
+    Bulk,
+    /// For a larger ring, at once.
+    Growth,
 }
 
 /// Which sleepers of the far side a bell is for.
@@ -221,12 +230,42 @@ impl Stream {
         true
     }
 
+    /// A ring that was full again and again although the reader takes: a larger one, or the kernel's buffers. Under
+    /// `tx_lock` with `ep` odd. True: look again.
+    pub(super) fn outgrow_ring(&self) -> bool {
+        let endpoint = self.endpoint;
+        let times = endpoint.full_count.get();
+        if endpoint.tx_ring_bytes.get() >= RING_BYTES_MIDDLE || times < FULL_BEFORE_GROWTH {
+            return false;
+        }
+        if endpoint.ring_growth_refused.get() != 0 {
+            return times >= FULL_BEFORE_BULK && self.retreat(RetreatCause::Bulk);
+        }
+        if !self.retreat(RetreatCause::Growth) {
+            return true; // the far side has left
+        }
+        // A reader that takes passes the switch and consents again in no time. What is sent before it does goes through
+        // the kernel, and a stream that never pauses would stay there.
+        let far = self.far();
+        let ep = endpoint.tx_ep.get();
+        let deadline = monotonic_ns() + UPGRADE_HOLD_MS * 1_000_000;
+        while far.grant().load(Ordering::Acquire) != ep.wrapping_add(1) {
+            if monotonic_ns() > deadline {
+                return true;
+            }
+            rustix::thread::sched_yield();
+        }
+        endpoint.upgrade_pause.set(0);
+        self.try_upgrade();
+        true
+    }
+
     /// Gives the sending direction ring space if it has none, or more when it outgrew what it has. Under `tx_lock`
     /// with `ep` even and the last segment passed, so the old space is free.
     fn ensure_ring(&self) -> bool {
         let endpoint = self.endpoint;
         let wanted = if endpoint.bytes_out.get() > 4 * u64::from(RING_BYTES_SMALL)
-            || endpoint.full_count.get() > 2
+            || endpoint.full_count.get() >= FULL_BEFORE_GROWTH
         {
             RING_BYTES_MIDDLE
         } else {
@@ -244,6 +283,9 @@ impl Stream {
                 return true;
             }
             let Some(offset) = channel.allocate_ring(ring_bytes) else {
+                if ring_bytes > RING_BYTES_SMALL {
+                    endpoint.ring_growth_refused.set(1);
+                }
                 continue;
             };
             if present != 0 {
@@ -285,7 +327,7 @@ impl Stream {
         own.ringing().store(0, Ordering::Release);
         line::restore_sending_options(endpoint, self.descriptor);
         // After a switch back the next upgrade waits for more evidence (SWITCH.md §8).
-        if cause != RetreatCause::Asked {
+        if !matches!(cause, RetreatCause::Asked | RetreatCause::Growth) {
             let next = (endpoint.upgrade_pause_next.get() * 2).clamp(4, 4096);
             endpoint.upgrade_pause_next.set(next);
             endpoint.upgrade_pause.set(if cause == RetreatCause::Local {
@@ -310,7 +352,9 @@ impl Stream {
                 RetreatCause::Asked => Counter::RetreatsAsked,
                 RetreatCause::Spill => Counter::RetreatsSpill,
                 RetreatCause::DeadLine => Counter::RetreatsDeadLine,
-                RetreatCause::Local => Counter::RetreatsLocal,
+                RetreatCause::Local | RetreatCause::Bulk | RetreatCause::Growth => {
+                    Counter::RetreatsLocal
+                }
             },
             1,
         );

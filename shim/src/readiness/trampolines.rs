@@ -23,17 +23,22 @@ unsafe extern "C" {
     safe static SET_IDS_END: AtomicU32;
 }
 
+/// Numbers that are tried for copies of an epoll file that nobody saw made: it came through exec, or from another process.
+const UNSEEN_COPIES: usize = 4096;
+
 /// Calls `each` for every other number that may mean the same epoll file: the kernel knows for sure.
 pub fn for_each_copy(set: c_int, mut each: impl FnMut(c_int)) {
     // SAFETY: an array of the trampolines' object, for the life of the process.
     let ids = unsafe { &SET_IDS };
     let id_of = |number: usize| ids.get(number).map_or(0, |id| id.load(Ordering::Relaxed));
     let id = id_of(set as u32 as usize);
-    if id == 0 {
-        return;
-    }
-    // Acquire, partner: the release behind which a number has its id.
-    for number in 0..SET_IDS_END.load(Ordering::Acquire) as usize {
+    let end = if id == 0 {
+        UNSEEN_COPIES
+    } else {
+        // Acquire, partner: the release behind which a number has its id.
+        SET_IDS_END.load(Ordering::Acquire) as usize
+    };
+    for number in 0..end {
         if number != set as usize && id_of(number) == id {
             each(number as c_int);
         }

@@ -1,12 +1,12 @@
 //! One member looked at: its real indices, and what they mean for who watches it.
 
 use super::Deferred;
-use crate::readiness::{arming, decide};
 use crate::readiness::fault::{Fault, sound};
 use crate::readiness::instance::Held;
 use crate::readiness::kernel_set::PRI;
 use crate::readiness::links::Kind;
 use crate::readiness::registration::{Registration, flag};
+use crate::readiness::{arming, decide};
 use crate::status;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;

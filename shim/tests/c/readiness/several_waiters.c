@@ -207,6 +207,38 @@ static void under_another_number(void)
     printf("registered under one number, waiting under another: %d of %d\n", woken_in_all, ROUNDS);
 }
 
+/* The same in a program that got both numbers when it was executed. */
+static int set_before_exec, copy_before_exec;
+
+static void executed_with_two_numbers(char **arguments)
+{
+    if (!getenv("SETS_BEFORE_EXEC")) {
+        char numbers[32];
+        set_before_exec = epoll_create1(0);
+        copy_before_exec = dup(set_before_exec);
+        snprintf(numbers, sizeof numbers, "%d %d", set_before_exec, copy_before_exec);
+        setenv("SETS_BEFORE_EXEC", numbers, 1);
+        execv("/proc/self/exe", arguments);
+        must(0, "exec");
+    }
+    must(sscanf(getenv("SETS_BEFORE_EXEC"), "%d %d", &set_before_exec, &copy_before_exec) == 2, "two numbers");
+}
+
+static void under_an_inherited_number(void)
+{
+    pthread_t thread;
+    void *result;
+    pthread_create(&thread, 0, endless_wait, &set_before_exec);
+    nap_ms(5);
+    add(copy_before_exec, one, EPOLLIN, 0);
+    tell(SEND, number, 1);
+    pthread_join(thread, &result);
+    take(one, 1);
+    printf("two numbers from before exec: %d\n", result != 0);
+    close(copy_before_exec);
+    close(set_before_exec);
+}
+
 static void *endless_poll(void *argument)
 {
     struct pollfd entries[100];
@@ -346,8 +378,10 @@ static void survived_by_a_child(void)
     printf("the parent closed the set, a child goes on: %d\n", WEXITSTATUS(status));
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
+    must(count > 0, "a name");
+    executed_with_two_numbers(arguments);
     begin();
     one = connection();
     number = connections - 1;
@@ -356,6 +390,7 @@ int main(void)
     exclusive();
     asleep_before();
     under_another_number();
+    under_an_inherited_number();
     sets[0] = epoll_create1(EPOLL_CLOEXEC);
     add(sets[0], one, EPOLLIN, 0);
     cancelled("epoll_wait", endless_wait);

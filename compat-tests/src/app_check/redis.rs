@@ -95,8 +95,7 @@ pub fn values(stage: &mut Stage) -> Result<(), String> {
         )?
         .good("redis-cli GET")?;
     stage.answer("8 MiB GET 10 times", fingerprint(&output.bytes));
-    // Where the reader does not come round within 10 ms, as on a busy machine, a full ring gives way to the kernel.
-    stage.proves("8 MiB GET 10 times", &output, Way::Ring(10));
+    stage.proves("8 MiB GET 10 times", &output, Way::SomeByRing);
     let output = stage
         .client(
             "redis-cli-digest",

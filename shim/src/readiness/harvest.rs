@@ -206,15 +206,20 @@ pub fn prune(held: &Held, deferred: &mut Deferred) {
 }
 
 fn reported(held: &Held, index: u32, registration: &'static Registration) {
+    // The look may have found that the kernel carries again: from now on the kernel tells, and only it.
+    let is_ours = registration.has(flag::ACCELERATED) || registration.is_in(Kind::Impatient);
     if registration.is_one_shot() {
         registration.mark(flag::SPENT);
+        if !is_ours {
+            held.tell_kernel(index, registration, false, false);
+        }
         if let Some(stream) = registration.stream(held.me) {
             held.set_watch(registration, &stream);
         }
         held.instance.impatient.remove(Kind::Impatient, index);
         return;
     }
-    if !registration.is_edge() {
+    if is_ours && !registration.is_edge() {
         held.instance.ready.push(Kind::Ready, index);
     }
 }

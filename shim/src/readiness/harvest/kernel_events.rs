@@ -66,6 +66,8 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
             explained = true;
         } else {
             passes += 1;
+            // Should a look in this very call find a ring again: told once is enough.
+            registration.reported_serial.set(held.instance.serial.get());
             if registration.is_one_shot() {
                 registration.mark(flag::SPENT);
             }

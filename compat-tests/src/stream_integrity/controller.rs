@@ -58,6 +58,12 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             || (side.board.written().load(SeqCst) < own.bytes / 100 * LAST_TOGGLE_PERCENT
                 && side.board.received().load(SeqCst) < side.incoming() / 100 * LAST_TOGGLE_PERCENT)
     };
+    // A long stream stays on the ring for some megabytes.
+    let longest_on_ring = if side.plan.is_large {
+        Duration::from_secs(1)
+    } else {
+        Duration::from_millis(3)
+    };
     let mut asked_for_ring = true;
     let mut next_toggle = progress(side) + random.below(total / 64 + 1);
     let mut wanted_since = Instant::now();
@@ -94,7 +100,7 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             next_toggle = position + random.below(total / 64 + 1);
         } else if state.state == STATE_ACCELERATED
             && may_toggle()
-            && (position >= next_toggle || wanted_since.elapsed() > Duration::from_millis(3))
+            && (position >= next_toggle || wanted_since.elapsed() > longest_on_ring)
         {
             request(side, false);
             asked_for_ring = false;

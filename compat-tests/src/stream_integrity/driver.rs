@@ -245,9 +245,14 @@ fn tells_of_resets_only(text: &str) -> bool {
         .peekable();
     findings.peek().is_some()
         && findings.all(|line| {
-            ["failed: Connection reset by peer", "failed: Broken pipe"]
-                .iter()
-                .any(|error| line.contains(error))
+            // ENOTCONN: the leaver's own socket, whose reset was a disconnect, once the error has been shown.
+            [
+                "failed: Connection reset by peer",
+                "failed: Broken pipe",
+                "Transport endpoint is not connected",
+            ]
+            .iter()
+            .any(|error| line.contains(error))
         })
 }
 

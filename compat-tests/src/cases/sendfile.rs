@@ -60,7 +60,7 @@ fn sendfile_of_a_large_file(stage: &mut Stage) {
 }
 
 fn sendfile_of_a_large_file_in_pieces(stage: &mut Stage) {
-    send_a_large_file(stage, 100_000);
+    send_a_large_file(stage, 30_000);
 }
 
 fn send_a_large_file(stage: &mut Stage, longest: usize) {
@@ -131,7 +131,7 @@ fn sendfile_without_waiting_stops_when_full(stage: &mut Stage) {
         let mut sent = 0;
         let mut refusals = 0;
         while refusals < 20 && sent < BYTES {
-            match files::sendfile(near.fd, file, None, 100_000) {
+            match files::sendfile(near.fd, file, None, 30_000) {
                 Ok(count) => sent += count,
                 Err(errno) if errno.0 == libc::EAGAIN => {
                     refusals += 1;

@@ -35,6 +35,9 @@ pub enum Sent {
     Stale,
 }
 
+/// Sends that go by the kernel after a bulk, so that a connection that serves such again and again does not go to and fro.
+const PAUSE_AFTER_BULK_SENDS: u32 = 1024;
+
 impl Stream {
     /// Puts as much of `pieces` into the ring as fits, or says where the bytes must go instead.
     #[inline]
@@ -217,12 +220,11 @@ impl Stream {
         if self.lock_sending().is_err() {
             return;
         }
-        if self.is_bound()
-            && self.endpoint.tx_ep.get() & 1 == 1
-            && self.endpoint.over.get() == 0
-            && self.endpoint.write_shut.get() == 0
-        {
-            self.retreat(RetreatCause::Bulk);
+        if self.is_bound() && self.endpoint.over.get() == 0 && self.endpoint.write_shut.get() == 0 {
+            if self.endpoint.tx_ep.get() & 1 == 1 {
+                self.retreat(RetreatCause::Bulk);
+            }
+            self.endpoint.upgrade_pause.set(PAUSE_AFTER_BULK_SENDS);
         }
         self.unlock_sending();
     }

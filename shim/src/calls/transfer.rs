@@ -124,7 +124,7 @@ fn after_step(call: &mut Call, action: Action) -> Action {
 }
 
 /// From so many bytes on the kernel sends a file faster than a ring, which it must be copied into.
-const BULK_BYTES: usize = 128 * 1024;
+const BULK_BYTES: usize = 32 * 1024;
 
 /// Before a call of the kernel's own kind that sends (sendfile, splice): 1 while the kernel carries; the thread is
 /// counted then, `after_counted` must follow. `bytes`: how much of a file is to be sent.

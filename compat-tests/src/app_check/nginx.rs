@@ -100,6 +100,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
     let (rate, complaints) = wrk_result(&output.text());
     stage.answer("wrk /sendfile/large: complaints", complaints);
     stage.note(format!("wrk /sendfile/large: {rate}"));
+    // The file itself goes by the kernel's sendfile, the requests by ring.
     stage.proves("wrk /sendfile/large", &output, Way::SomeByRing);
 
     // Workers are replaced while wrk keeps its connections busy: they may be closed between requests, which is

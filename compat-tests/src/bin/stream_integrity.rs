@@ -53,7 +53,7 @@ const KNOWN: &[Known] = &[
     known(
         "--watchdog",
         "S",
-        "seconds after which a seed hangs (default 60, more for long streams)",
+        "seconds after which a seed hangs (default 180, more for long streams; 20 without a byte are a hang anyway)",
     ),
     known(
         "--basic",
@@ -138,7 +138,7 @@ fn main() -> ExitCode {
     };
     let watchdog = |bytes: u64| {
         let asked = arguments.number("--watchdog");
-        Duration::from_secs(asked.unwrap_or(60 + bytes / (2 << 20)))
+        Duration::from_secs(asked.unwrap_or(180 + bytes / (2 << 20)))
     };
     let run = Run {
         library: arguments.library(),

@@ -200,7 +200,9 @@ impl Plan {
             end_after_receipt: leaves,
             sides,
         };
-        if idle.is_some() {
+        if let Some(idle) = idle {
+            // Who writes must ask for the ring: upgrades that came too early have made it wait for more evidence.
+            plan.sides[1 - idle].controls = true;
             for side in &mut plan.sides {
                 if matches!(side.fork, ForkAt::Position(..)) {
                     side.fork = ForkAt::Never;

@@ -14,6 +14,7 @@
 //! * [`line`]: bells, offsets and options of the kernel socket underneath.
 //! * [`switch`]: announce, bell, upgrade, retreat, grant, pass.
 //! * [`send`], [`receive`]: the data calls.
+//! * [`quick`]: the same for one plain buffer and nothing but the ring.
 //! * [`sleep`]: arming and what a sleeper looks at.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
 //! * [`death`]: the far process has died without a word.
@@ -27,6 +28,7 @@ pub mod labels;
 pub mod line;
 pub mod look;
 pub mod pieces;
+pub mod quick;
 pub mod receive;
 pub mod rewind;
 pub mod send;

@@ -52,6 +52,8 @@ struct axio_call {
 
 /* The Rust side, put in place at start-up, if both sides were compiled with the same text of this header. */
 struct axio_handlers {
+    ssize_t (*send_quickly)(int descriptor, const void *, size_t bytes, int flags);
+    ssize_t (*receive_quickly)(int descriptor, void *, size_t bytes, int flags);
     int (*begin_send)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);
     int (*begin_receive)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);
     int (*after_counted)(struct axio_call *, long result, int error);

@@ -24,11 +24,25 @@ extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 /* A single buffer as a vector of one; it lives in the call. */
 #define ONE(buffer, bytes) (call.single = (struct iovec){(void *)(buffer), (bytes)}, &call.single)
 
+/* The common call of one buffer needs no record, and may be all there is to do. Not a cancellation point as long as
+ * nobody has cancelled a thread. */
+#define QUICKLY(handler, descriptor, buffer, bytes, flags)                                  \
+    do {                                                                                    \
+        if (__builtin_expect(!axio_cancel_seen, 1)) {                                       \
+            ssize_t axio_quick = axio_handlers->handler(descriptor, buffer, bytes, flags);  \
+            if (axio_quick >= 0)                                                            \
+                return axio_quick;                                                          \
+        }                                                                                   \
+    } while (0)
+#define SEND_QUICKLY(descriptor, buffer, bytes, flags) QUICKLY(send_quickly, descriptor, buffer, bytes, flags)
+#define RECEIVE_QUICKLY(descriptor, buffer, bytes, flags) QUICKLY(receive_quickly, descriptor, buffer, bytes, flags)
+
 /* For read and readv nothing is nothing; recv of nothing waits for data. Above every flag the kernel knows. */
 #define AXIO_IS_READ 0x00800000
 
 static AXIO_APART ssize_t managed_read(int descriptor, void *buffer, size_t bytes)
 {
+    RECEIVE_QUICKLY(descriptor, buffer, bytes, AXIO_IS_READ);
     RECEIVE(descriptor, ONE(buffer, bytes), 1, AXIO_IS_READ, ssize_t, REAL(read)(descriptor, buffer, bytes));
 }
 
@@ -57,6 +71,7 @@ AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int c
 
 static AXIO_APART ssize_t managed_recv(int descriptor, void *buffer, size_t bytes, int flags)
 {
+    RECEIVE_QUICKLY(descriptor, buffer, bytes, flags);
     RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(recv)(descriptor, buffer, bytes, flags));
 }
 
@@ -133,6 +148,7 @@ AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int fla
 
 static AXIO_APART ssize_t managed_write(int descriptor, const void *buffer, size_t bytes)
 {
+    SEND_QUICKLY(descriptor, buffer, bytes, 0);
     SEND(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(write)(descriptor, buffer, bytes));
 }
 
@@ -153,6 +169,7 @@ AXIO_HIDDEN ssize_t axio_writev(int descriptor, const struct iovec *vector, int 
 
 static AXIO_APART ssize_t managed_send(int descriptor, const void *buffer, size_t bytes, int flags)
 {
+    SEND_QUICKLY(descriptor, buffer, bytes, flags);
     SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(send)(descriptor, buffer, bytes, flags));
 }
 

@@ -25,6 +25,8 @@ use settings::{LogLevel, Mode, Settings};
 /// Mirrors `struct axio_handlers` of `c/call.h`.
 #[repr(C)]
 struct Handlers {
+    send_quickly: unsafe extern "C" fn(c_int, *const u8, usize, c_int) -> isize,
+    receive_quickly: unsafe extern "C" fn(c_int, *mut u8, usize, c_int) -> isize,
     begin_send: unsafe extern "C" fn(
         *mut crate::boundary::Call,
         c_int,
@@ -83,6 +85,8 @@ struct Handlers {
 }
 
 static HANDLERS: Handlers = Handlers {
+    send_quickly: transfer::send_quickly,
+    receive_quickly: transfer::receive_quickly,
     begin_send: transfer::begin_send,
     begin_receive: transfer::begin_receive,
     after_counted: transfer::after_counted,

@@ -411,7 +411,7 @@ impl Stream {
 
     /// A first look at whether the far side's writers sleep, to spare the sending lock.
     #[inline]
-    fn wants_writers_rung(&self) -> bool {
+    pub(super) fn wants_writers_rung(&self) -> bool {
         let far = self.far();
         let arm = far.arm_tx().load(Ordering::Acquire);
         (arm & 1 == 1 && arm != self.endpoint.rung_tx.get())

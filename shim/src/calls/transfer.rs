@@ -88,6 +88,89 @@ pub unsafe extern "C" fn begin_receive(
     }) as c_int
 }
 
+/// A send of one buffer while nothing but the ring is concerned; negative: [`begin_send`] must be called.
+///
+/// # Safety
+/// `base` is the program's buffer.
+pub unsafe extern "C" fn send_quickly(
+    descriptor: c_int,
+    base: *const u8,
+    bytes: usize,
+    flags: c_int,
+) -> isize {
+    // First what sends most connections of one request away.
+    match fd_table::get(descriptor) {
+        Some((_, generation, endpoint)) if endpoint.tx_ep.get() & 1 == 1 => {
+            send_by_ring(endpoint, generation, descriptor, base, bytes, flags)
+        }
+        _ => -1,
+    }
+}
+
+#[inline(never)]
+fn send_by_ring(
+    endpoint: &'static Endpoint,
+    generation: u32,
+    descriptor: c_int,
+    base: *const u8,
+    bytes: usize,
+    flags: c_int,
+) -> isize {
+    process::guarded_hook(-1, || {
+        if flags & !(MSG_DONTWAIT | MSG_NOSIGNAL) != 0 || !is_user_span(base, bytes) {
+            return -1;
+        }
+        let stream = Stream::new(endpoint, generation, descriptor, me());
+        // SAFETY: the program's buffer is readable (else it faults, a documented limit).
+        let sent = unsafe { stream.send_quickly(base, bytes) };
+        after_stream(&stream);
+        let Some(bytes) = sent else { return -1 };
+        endpoint.last_transfer.set(2);
+        bytes as isize
+    })
+}
+
+/// A receive into one buffer; as [`send_quickly`].
+///
+/// # Safety
+/// As [`send_quickly`].
+pub unsafe extern "C" fn receive_quickly(
+    descriptor: c_int,
+    base: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> isize {
+    match fd_table::get(descriptor) {
+        Some((_, generation, endpoint)) if endpoint.rx_ep.get() & 1 == 1 => {
+            receive_by_ring(endpoint, generation, descriptor, base, bytes, flags)
+        }
+        _ => -1,
+    }
+}
+
+#[inline(never)]
+fn receive_by_ring(
+    endpoint: &'static Endpoint,
+    generation: u32,
+    descriptor: c_int,
+    base: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> isize {
+    process::guarded_hook(-1, || {
+        if flags & !(MSG_DONTWAIT | IS_READ) != 0 || !is_user_span(base, bytes) {
+            return -1;
+        }
+        let stream = Stream::new(endpoint, generation, descriptor, me());
+        // SAFETY: the program's buffer is writable (else it faults, a documented limit).
+        let received = unsafe { stream.receive_quickly(base, bytes) };
+        after_stream(&stream);
+        let Some(bytes) = received else { return -1 };
+        endpoint.last_transfer.set(1);
+        bytes as isize
+    })
+}
+
 /// Goes on after a kernel call that was counted.
 ///
 /// # Safety
@@ -324,6 +407,13 @@ fn checked_total(
 fn is_user_address(address: *const u8) -> bool {
     let address = address as usize;
     address >= 4096 && address >> 47 == 0
+}
+
+/// False for a buffer no part of which can lie where user mappings are.
+#[inline(always)]
+fn is_user_span(base: *const u8, bytes: usize) -> bool {
+    let end = (base as usize).checked_add(bytes);
+    base as usize >= 4096 && end.is_some_and(|end| end >> 47 == 0)
 }
 
 /// The stream of a call that has slept or been in the kernel; nothing when its endpoint has ended meanwhile.

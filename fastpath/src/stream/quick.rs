@@ -1,0 +1,174 @@
+//! SEND and RECV of one plain buffer while nothing but the ring is concerned: the common call, without the general one's
+//! pieces and outcomes.
+//!
+//! The steps and their order are those of [`super::send`] and [`super::receive`]. Whatever they would do beyond copying
+//! (a switch, a rewind, an end, a full or empty ring, a lock that is taken) makes these return `None` before anything was
+//! changed, and the general call is made.
+#![expect(unsafe_code, reason = "copies between rings and the program's buffers")]
+
+use super::Stream;
+use super::labels::{Label, reached};
+use super::switch::Class;
+use crate::endpoint::binding;
+use crate::ring::{Consumer, Producer, RingBytes};
+use crate::sync::Ordering;
+
+/// Longer buffers are shown to the reader in portions, by the general call.
+const BYTES_MOST: usize = 16 * 1024;
+
+impl Stream {
+    /// Puts all of a buffer into the ring.
+    ///
+    /// # Safety
+    /// `source` is readable for `bytes`.
+    #[inline]
+    pub unsafe fn send_quickly(&self, source: *const u8, bytes: usize) -> Option<usize> {
+        let endpoint = self.endpoint;
+        // Where another carrier or no channel is usual: not worth a lock.
+        if bytes == 0 || bytes > BYTES_MOST || endpoint.tx_ep.get() & 1 == 0 {
+            return None;
+        }
+        reached(Label::SendLock);
+        if !endpoint.tx_lock.try_lock(self.me) {
+            return None;
+        }
+        // SAFETY: as promised by the caller.
+        let sent = unsafe { self.send_quickly_locked(source, bytes) };
+        self.unlock_sending();
+        sent
+    }
+
+    #[inline(always)]
+    unsafe fn send_quickly_locked(&self, source: *const u8, bytes: usize) -> Option<usize> {
+        let endpoint = self.endpoint;
+        let ep = endpoint.tx_ep.get();
+        if self.is_stale()
+            || endpoint.binding.load(Ordering::Acquire) != binding::BOUND
+            || ep & 1 == 0
+            || endpoint.over.get() | endpoint.write_shut.get() | endpoint.broken.get() != 0
+            || endpoint.wished.load(Ordering::Relaxed) == 0
+            || endpoint.keof.load(Ordering::Acquire) != 0
+        {
+            return None;
+        }
+        let far = self.far();
+        if far.gone().load(Ordering::Acquire) != 0 || far.want().load(Ordering::Acquire) == ep {
+            return None;
+        }
+        let ring_bytes = endpoint.tx_ring_bytes.get();
+        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
+        let ring = unsafe { RingBytes::at(endpoint.tx_ring.get() as *mut u8, ring_bytes) };
+        let mut ring = Producer::new(
+            ring,
+            endpoint.tx_tail.get(),
+            endpoint.tx_head_seen.get(),
+            self.own().tail(),
+            far.head(),
+        );
+        // An impossible head is found again, and judged, by the general call.
+        if ring.room(bytes as u64).ok()? < bytes as u64 {
+            return None;
+        }
+        // SAFETY: the caller's promise; there is room.
+        unsafe { ring.copy_in(source, bytes) };
+        endpoint.tx_head_seen.set(ring.head_seen());
+        reached(Label::SendCopy);
+        endpoint.tx_tail.set(ring.tail());
+        endpoint.full_since_ns.set(0);
+        // Full fence: tail before arm.rx, ready answers, gone (partners: SLEEP step 3, READINESS 5, LEAVE step 1).
+        ring.publish_and_fence();
+        reached(Label::SendPublish);
+        endpoint.bytes_out.add(bytes as u64);
+        crate::statistics::row_ring_out(endpoint, bytes as u64);
+        self.ring_if_armed(Class::Readers);
+        if far.gone().load(Ordering::Acquire) != 0 {
+            // What does not fit the kernel's buffer now goes on at the next call.
+            let _ = self.rewind_locked();
+        }
+        Some(bytes)
+    }
+
+    /// Takes what the ring has, at most `bytes`.
+    ///
+    /// # Safety
+    /// `target` is writable for `bytes`.
+    #[inline]
+    pub unsafe fn receive_quickly(&self, target: *mut u8, bytes: usize) -> Option<usize> {
+        let endpoint = self.endpoint;
+        if bytes == 0 || endpoint.rx_ep.get() & 1 == 0 || !self.is_bound() || self.must_rewind() {
+            return None;
+        }
+        // A first look without the lock: the general call waits, or says that there is nothing.
+        if self.far().tail().load(Ordering::Relaxed) == endpoint.rx_head.get() {
+            return None;
+        }
+        reached(Label::ReceiveLock);
+        if !endpoint.rx_lock.try_lock(self.me) {
+            return None;
+        }
+        // SAFETY: as promised by the caller.
+        let received = unsafe { self.receive_quickly_locked(target, bytes) };
+        self.unlock_receiving();
+        let (taken, ring_writers) = received?;
+        if ring_writers && self.lock_sending().is_ok() {
+            self.ring_if_armed(Class::Writers);
+            self.unlock_sending();
+        }
+        Some(taken)
+    }
+
+    #[inline(always)]
+    unsafe fn receive_quickly_locked(
+        &self,
+        target: *mut u8,
+        bytes: usize,
+    ) -> Option<(usize, bool)> {
+        let endpoint = self.endpoint;
+        let rx_ep = endpoint.rx_ep.get();
+        if self.is_stale()
+            || endpoint.binding.load(Ordering::Acquire) != binding::BOUND
+            || rx_ep & 1 == 0
+            || endpoint.low_water.get() > 1
+        {
+            return None;
+        }
+        let far = self.far();
+        // Invariant 7: ep, fin and keof before tail. A switch that comes later is for the next call.
+        if far.ep().load(Ordering::Acquire) != rx_ep
+            || far.fin().load(Ordering::Acquire) | endpoint.keof.load(Ordering::Acquire) != 0
+        {
+            return None;
+        }
+        let ring_bytes = endpoint.rx_ring_bytes.get();
+        // SAFETY: address and length were checked by pass_upgrade; the channel stays mapped while bound.
+        let ring = unsafe { RingBytes::at(endpoint.rx_ring.get() as *mut u8, ring_bytes) };
+        let mut ring = Consumer::new(
+            ring,
+            endpoint.rx_head.get(),
+            endpoint.rx_tail_seen.get(),
+            self.own().head(),
+            far.tail(),
+        );
+        // As much as was asked for: what was published meanwhile belongs to this call, too.
+        let available = ring.available(bytes as u64).ok()?;
+        reached(Label::ReceiveLook);
+        if available == 0 {
+            return None;
+        }
+        let part = (bytes as u64).min(available);
+        // SAFETY: `available` was checked against the far tail; the caller's promise.
+        unsafe { ring.copy_out(target, part as usize) };
+        endpoint.rx_tail_seen.set(ring.tail_seen());
+        reached(Label::ReceiveCopy);
+        endpoint.rx_head.set(ring.head());
+        // Full fence: head before arm.tx (partner: SLEEP(tx) step 3).
+        ring.publish_and_fence();
+        reached(Label::ReceivePublish);
+        endpoint.bytes_in.add(part);
+        crate::statistics::row_ring_in(endpoint, part);
+        // A blocked writer is woken when a quarter of its ring is free (WAITING.md "Ring geometry").
+        let left = available - part;
+        let mostly_free = u64::from(ring_bytes).saturating_sub(left) >= u64::from(ring_bytes / 4);
+        Some((part as usize, mostly_free && self.wants_writers_rung()))
+    }
+}

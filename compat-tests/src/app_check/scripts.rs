@@ -74,7 +74,6 @@ fn echo_load(stage: &mut Stage, port: u16, label: &str, connections: u64) -> Res
         .good("echo_client.py")?;
     stage.answer(label, output.text());
     // Messages of up to 300 KB: where a reader does not come round within 10 ms, its stream goes on by the kernel.
-    // Both directions at full speed: which carrier has most of it is a matter of moments.
     stage.proves(label, &output, Way::SomeByRing);
     Ok(())
 }

@@ -1,0 +1,228 @@
+//! The part of a wait that sleeps: which sleep, how long, and what the awakened does. The sleep itself is the trampoline's
+//! (POSIX.md R8).
+
+use super::flags::MSG_DONTWAIT;
+use super::receive::{drive_receive, taking_of};
+use super::send::drive_send;
+use super::spin::spin;
+use super::{after_stream, reentered, stream_of, uncount};
+use crate::boundary::{Action, Call, Counted, Kind, State, Timespec};
+use crate::calls::sleepers;
+use crate::process;
+use core::ffi::{c_int, c_long};
+use fastpath::kernel_call;
+use fastpath::stream::sleep::{Armed, Sleep};
+use fastpath::stream::{Stream, monotonic_ns};
+
+const EINTR: c_int = 4;
+const EAGAIN: c_int = 11;
+const EPIPE: c_int = 32;
+
+/// Wakes of one call after which it is asked what lies on the line.
+const VAIN_WAKES: u32 = 4;
+
+/// Reasons not to sleep, in one call, that are believed. A far side that shows more of them lies, or others take what is
+/// there: either way a nap is due.
+const SLEEPLESS_MAX: u32 = 64;
+
+pub(super) fn wait_to_receive(call: &mut Call, stream: &Stream) -> Option<Action> {
+    let minimum = taking_of(call.state(), stream.endpoint).minimum;
+    if spin(call.state(), stream, |stream| stream.may_receive(minimum)) {
+        return None;
+    }
+    let sleep = stream.prepare_sleep_receive(minimum);
+    after_stream(stream);
+    go_to_sleep(call, sleep, 1)
+}
+
+pub(super) fn wait_to_send(call: &mut Call, stream: &Stream) -> Option<Action> {
+    if spin(call.state(), stream, Stream::may_send) {
+        return None;
+    }
+    let sleep = stream.prepare_sleep_send();
+    after_stream(stream);
+    go_to_sleep(call, sleep, 1)
+}
+
+fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
+    match sleep {
+        Sleep::Retry => {
+            call.state().sleepless += 1;
+            if call.state().sleepless <= SLEEPLESS_MAX {
+                return None;
+            }
+            // Of the kernel only what cannot be overlooked: errors and hang-ups.
+            Some(poll_for(call, 0, 1))
+        }
+        Sleep::Crowded => Some(Action::Yield),
+        Sleep::Reentered => Some(reentered(call)),
+        Sleep::Line(armed) => {
+            falls_asleep(call, armed);
+            let deadline = deadline(call);
+            if deadline == 0 && call.state().done == 0 {
+                return Some(Action::Peek);
+            }
+            // A call that has done a part is ended by every handler, SA_RESTART or not: ppoll tells of each.
+            call.masked = 0;
+            Some(poll_until(call, events, deadline))
+        }
+        Sleep::Bounded {
+            armed,
+            limit_ms,
+            writable,
+        } => {
+            const POLLOUT: c_int = 4;
+            falls_asleep(call, armed);
+            Some(poll_for(
+                call,
+                events | if writable { POLLOUT } else { 0 },
+                u64::from(limit_ms),
+            ))
+        }
+    }
+}
+
+fn falls_asleep(call: &mut Call, armed: Armed) {
+    let state = call.state();
+    state.counted = Counted::Asleep(armed);
+    state.slept = true;
+    state.has_slept = true;
+    if let Some(endpoint) = fastpath::family::endpoint(state.endpoint) {
+        sleepers::count(endpoint, true);
+    }
+}
+
+/// End of the call's time-out (SO_RCVTIMEO, SO_SNDTIMEO), asked of the kernel at the first sleep; 0 = none.
+pub(super) fn deadline(call: &mut Call) -> u64 {
+    const SOL_SOCKET: c_int = 1;
+    const SO_RCVTIMEO: c_int = 20;
+    const SO_SNDTIMEO: c_int = 21;
+    if call.state().deadline_ns == State::NOT_ASKED {
+        let name = if call.state().kind == Kind::Send {
+            SO_SNDTIMEO
+        } else {
+            SO_RCVTIMEO
+        };
+        let [seconds, microseconds] =
+            kernel_call::socket_option::<[i64; 2]>(call.descriptor, SOL_SOCKET, name)
+                .unwrap_or_default();
+        let timeout_ns = (seconds.max(0) as u64).saturating_mul(1_000_000_000)
+            + (microseconds.max(0) as u64) * 1000;
+        call.state().deadline_ns = if timeout_ns == 0 {
+            0
+        } else {
+            monotonic_ns().saturating_add(timeout_ns)
+        };
+    }
+    call.state().deadline_ns
+}
+
+pub(super) fn poll_until(call: &mut Call, events: c_int, until_ns: u64) -> Action {
+    call.events = events;
+    call.has_timeout = 0;
+    if until_ns == 0 {
+        return Action::Poll;
+    }
+    let left_ns = until_ns.saturating_sub(monotonic_ns());
+    call.timeout = Timespec {
+        seconds: (left_ns / 1_000_000_000) as i64,
+        nanoseconds: (left_ns % 1_000_000_000) as i64,
+    };
+    call.has_timeout = 1;
+    Action::Poll
+}
+
+/// A bounded sleep with signals held back: the time-out of the call may end it, too.
+pub(super) fn poll_for(call: &mut Call, events: c_int, limit_ms: u64) -> Action {
+    let deadline = deadline(call);
+    let limit = monotonic_ns() + limit_ms * 1_000_000;
+    call.masked = 1;
+    poll_until(
+        call,
+        events,
+        if deadline == 0 {
+            limit
+        } else {
+            limit.min(deadline)
+        },
+    )
+}
+
+pub(super) fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
+    let Some(stream) = stream_of(call) else {
+        // The number was closed by another thread while this one slept; on Linux the sleeper goes on with the old
+        // socket, which has ended for this process.
+        let done = call.state().done;
+        return if call.state().kind == Kind::Send {
+            call.failed(EPIPE)
+        } else {
+            call.done(done as isize)
+        };
+    };
+    let masked = core::mem::replace(&mut call.masked, 0) != 0;
+    let slept = matches!(call.state().counted, Counted::Asleep(_));
+    uncount(call, &stream, 0);
+    if slept {
+        stream.after_sleep();
+    }
+    call.state().yields = call.state().yields.saturating_add(1);
+    if call.state().yields > 20 {
+        back_off(call.state().yields);
+    }
+    if slept && call.state().yields > VAIN_WAKES {
+        stream.distrust_line();
+    }
+    if error != 0 && error != EINTR && error != EAGAIN {
+        stream.sleeper_saw(error);
+    }
+    if error == EINTR {
+        let done = call.state().done;
+        // A receive of nothing that is interrupted has received nothing.
+        return if done > 0 || call.state().total == 0 {
+            call.done(done as isize)
+        } else {
+            call.failed(EINTR)
+        };
+    }
+    if masked && let Some(restart) = pending_signal(call) {
+        let done = call.state().done;
+        if done > 0 {
+            return call.done(done as isize);
+        }
+        if !restart || call.state().deadline_ns != 0 {
+            return call.failed(EINTR);
+        }
+    }
+    let deadline_ns = call.state().deadline_ns;
+    if deadline_ns != 0
+        && deadline_ns != State::NOT_ASKED
+        && monotonic_ns() >= deadline_ns
+        && result <= 0
+    {
+        // One last look, then the time-out.
+        call.state().flags |= MSG_DONTWAIT;
+    }
+    if result == 0 && error == 0 && call.state().slept && !masked && deadline_ns == 0 {
+        // The peek returned end of stream.
+        let _ = stream.readiness(false);
+        after_stream(&stream);
+    }
+    match call.state().kind {
+        Kind::Send => drive_send(call, &stream),
+        Kind::Receive => drive_receive(call, &stream),
+    }
+}
+
+/// Others must be given time: 50 µs, later a millisecond.
+fn back_off(times: u32) {
+    let nanoseconds = if times < 60 { 50_000 } else { 1_000_000 };
+    let _ = rustix::thread::nanosleep(&rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    });
+}
+
+/// After a nap with signals held back: is one waiting that will run a handler? `Some(true)`: with SA_RESTART.
+fn pending_signal(call: &Call) -> Option<bool> {
+    process::pending_handler(call.rest_base as usize as u64)
+}

@@ -1,0 +1,92 @@
+//! The part of a wait that does not sleep: spins as WAITING.md says, and what the policy learns from a wait that has ended.
+
+use crate::boundary::{Kind, State};
+use crate::process;
+use fastpath::endpoint::Endpoint;
+use fastpath::statistics::count;
+use fastpath::stream::Stream;
+use fastpath::sync::time_stamp;
+use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
+use kmod_interface::statistics::Counter;
+
+/// A wait has ended with something done: the policy learns from it.
+#[inline(always)]
+pub(super) fn end_wait(state: &mut State, stream: &Stream) {
+    if state.wait_began_ticks != 0 {
+        learn(state, stream);
+    }
+}
+
+/// Spins if that pays; true when there may be something now.
+pub(super) fn spin(state: &mut State, stream: &Stream, ready: impl Fn(&Stream) -> bool) -> bool {
+    if state.wait_began_ticks != 0 {
+        return false;
+    }
+    state.wait_began_ticks = time_stamp().max(1);
+    let (far_cpu, stamp) = stream.far_bell_hint();
+    let far_cpu = (stamp != 0).then_some(far_cpu);
+    let verdict = wait::begin(
+        &process::POLICY,
+        history(state, stream.endpoint),
+        far_cpu,
+        wait::current_cpu(),
+    );
+    let Verdict::Spin { until_ticks } = verdict else {
+        return false;
+    };
+    let Some(mut guard) = SpinGuard::enter(&process::POLICY, until_ticks) else {
+        return false;
+    };
+    state.spun = true;
+    while guard.look_again() {
+        if ready(stream) {
+            return true;
+        }
+    }
+    state.missed = true;
+    state.interrupted = guard.interrupted();
+    false
+}
+
+fn learn(state: &mut State, stream: &Stream) {
+    let (far_cpu, stamp) = stream.far_bell_hint();
+    let by_bell = state.slept && stamp.wrapping_sub(state.wait_began_ticks) < u64::MAX / 2;
+    let outcome = Outcome {
+        spun: state.spun,
+        missed: state.missed,
+        slept: state.slept,
+        stamp: by_bell.then_some(stamp),
+        from_own_cpu: by_bell && far_cpu == wait::current_cpu(),
+        interrupted: state.interrupted,
+    };
+    wait::finish(
+        &process::POLICY,
+        history(state, stream.endpoint),
+        outcome,
+        state.wait_began_ticks,
+        time_stamp(),
+    );
+    if state.spun {
+        count(
+            if state.missed {
+                Counter::SpinsLost
+            } else {
+                Counter::SpinsWon
+            },
+            1,
+        );
+    }
+    state.wait_began_ticks = 0;
+    state.sleepless = 0;
+    state.spun = false;
+    state.missed = false;
+    state.interrupted = false;
+    state.slept = false;
+}
+
+fn history(state: &State, endpoint: &'static Endpoint) -> &'static wait::WaitHistory {
+    match state.kind {
+        Kind::Send => &endpoint.wait_send,
+        Kind::Receive => &endpoint.wait_receive,
+    }
+}

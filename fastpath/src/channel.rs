@@ -1,8 +1,8 @@
-//! A channel: two regions, one of each side, and what this side must remember about them (CHANNEL.md).
+//! A channel: a [path](crate::path) with its two regions, and what this side must remember about them (CHANNEL.md).
 //!
 //! C1. Every word of a region has one writer. Handles say which: `Own…` words are this side's, `Far…` words untrusted.
 //! C2. What this side decides from is in family memory (who holds which slot, which pages are taken), never read back
-//!     out of a region: the maker of the memory may be able to write there (region.rs R3).
+//!     out of a region: the maker of the memory may be able to write there (path.rs P7).
 //! C3. Only the **home**, the process that finished the handshake, hands out slots and ring space or makes claims. Its
 //!     fork relatives use what is bound, leave slots, and free ring space.
 //! C4. A channel with no member is gone: its content is replaced by zeros at once, its addresses stay reserved until
@@ -27,6 +27,7 @@ mod truth;
 
 use crate::ict::{FarEntry, OwnEntry};
 use crate::memory::region::{FarRegion, OwnRegion};
+use crate::path::Chosen;
 use crate::sync::{AtomicU32, AtomicU64, FarWord32, FarWord64, OwnWord32, OwnWord64};
 use claims::ClaimState;
 use kmod_interface::channel_layout::{RegionLayout, far_waiter, header, own_waiter};
@@ -71,7 +72,8 @@ mod parts {
     //! What is set when a channel is made and does not change as long as it lives.
     #![expect(unsafe_code, reason = "a cell written once before it is shared")]
 
-    use super::{FarRegion, FarSide, OwnRegion, Role, Truth};
+    use super::{Chosen, FarRegion, FarSide, OwnRegion, Role, Truth};
+    use crate::path::Path;
     use core::cell::UnsafeCell;
 
     /// The fixed parts of a channel.
@@ -79,11 +81,23 @@ mod parts {
     pub(super) struct Parts {
         pub index: u32,
         pub role: Role,
-        pub own: OwnRegion,
-        pub far: FarRegion,
+        pub path: Chosen,
         pub truth: Truth,
         pub far_side: FarSide,
         pub home: u64,
+    }
+
+    impl Parts {
+        /// The memory this side writes.
+        #[inline(always)]
+        pub fn own(&self) -> &OwnRegion {
+            self.path.own()
+        }
+        /// The memory the far side writes.
+        #[inline(always)]
+        pub fn far(&self) -> &FarRegion {
+            self.path.far()
+        }
     }
 
     /// `None` in a place that was never used. Written by the table only, in phase MAKING, when nobody else may look.
@@ -121,14 +135,14 @@ macro_rules! waiter_words {
             #[must_use]
             pub fn $name(&self, waiter: usize $(, $argument: usize)?) -> Option<$word> {
                 let parts = self.parts.get()?;
-                let layout = parts.own.layout();
+                let layout = parts.own().layout();
                 if waiter == 0 || waiter >= WAITERS {
                     return None;
                 }
                 $(if $argument >= layout.ready_words() {
                     return None;
                 })?
-                Some(parts.$region.$method(layout.$base(waiter) + $offset $(+ $argument * 8)?))
+                Some(parts.$region().$method(layout.$base(waiter) + $offset $(+ $argument * 8)?))
             }
         )*
     };
@@ -155,7 +169,7 @@ impl Channel {
     /// Size class of both regions.
     #[must_use]
     pub fn class(&self) -> u32 {
-        self.parts.get().map_or(0, |parts| parts.own.class())
+        self.parts.get().map_or(0, |parts| parts.own().class())
     }
     /// Sizes of both regions.
     #[must_use]
@@ -165,7 +179,7 @@ impl Channel {
                 slots: 0,
                 region_bytes: 0,
             },
-            |parts| parts.own.layout(),
+            |parts| parts.own().layout(),
         )
     }
     /// True in the process that finished the handshake, false in its fork relatives (C3).
@@ -180,7 +194,7 @@ impl Channel {
     #[inline]
     #[must_use]
     pub fn own_entry(&self, slot: u32) -> Option<OwnEntry> {
-        let own = &self.parts.get()?.own;
+        let own = self.parts.get()?.own();
         let offset = own.layout().entry(slot)?;
         Some(entry::own(own, offset))
     }
@@ -188,7 +202,7 @@ impl Channel {
     #[inline]
     #[must_use]
     pub fn far_entry(&self, slot: u32) -> Option<FarEntry> {
-        let far = &self.parts.get()?.far;
+        let far = self.parts.get()?.far();
         let offset = far.layout().entry(slot)?;
         Some(entry::far(far, offset))
     }
@@ -230,7 +244,7 @@ impl Channel {
         use crate::sync::Ordering;
         self.parts
             .get()
-            .is_none_or(|parts| parts.far.word32(header::GONE).load(Ordering::Acquire) != 0)
+            .is_none_or(|parts| parts.far().word32(header::GONE).load(Ordering::Acquire) != 0)
     }
 }
 

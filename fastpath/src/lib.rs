@@ -13,8 +13,9 @@
 //! * [`bell`]: epochs, who rings, what was rung.
 //! * [`ready`]: which of many connections changed.
 //! * [`wait`]: look, spin, arm, look, sleep: one policy.
-//! * [`memory`]: regions with one writer, sealed; bytes another process may change.
-//! * [`channel`]: two regions, their slots, ring space and claims; the channels of this process.
+//! * [`memory`]: regions with one writer; bytes another process may change.
+//! * [`path`]: what carries the writing of one side to the other: shared pages of one host, and more to come.
+//! * [`channel`]: the two regions of a path, their slots, ring space and claims; the channels of this process.
 //! * [`fault`]: deliberate bugs for the model tests.
 
 pub mod backoff;
@@ -33,6 +34,8 @@ pub mod kernel_call;
 pub mod lock;
 #[cfg(not(loom))]
 pub mod memory;
+#[cfg(not(loom))]
+pub mod path;
 pub mod ready;
 pub mod ring;
 #[cfg(not(loom))]

@@ -1,7 +1,7 @@
 //! Memory that two processes share without trusting each other (TRUST.md, "Memory, credentials, storms").
 //!
 //! * [`descriptor`]: descriptors of ours, closed without the C library.
-//! * [`region`]: one side's region: who makes it, how it is sealed, what the other side checks before it maps it.
+//! * [`region`]: one side's region as it is mapped here; [`crate::path::shm`] makes, seals and checks it.
 //! * [`untrusted`]: copying bytes that another process may be changing.
 
 pub mod descriptor;

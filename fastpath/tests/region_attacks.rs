@@ -1,9 +1,10 @@
-//! Each attack of TRUST.md on shared memory, tried against the checks of `memory::region`.
+//! Each attack of TRUST.md on shared memory, tried against the checks of `path::shm`.
 #![expect(unsafe_code, reason = "maps and attacks memory by hand")]
 
 use fastpath::error::Blame;
 use fastpath::memory::descriptor::Descriptor;
-use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::memory::region::{FarRegion, OwnRegion};
+use fastpath::path::shm;
 use fastpath::sync::Ordering;
 use rustix::fd::AsFd;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -33,7 +34,7 @@ fn all_seals() -> SealFlags {
 
 /// What C says to an offer of these two.
 fn refusal(far: &Descriptor, own: &Descriptor) -> &'static str {
-    match region::take_offered(far.as_fd(), own.as_fd(), 0) {
+    match shm::take_offered(far.as_fd(), own.as_fd(), 0) {
         Err(Blame::PeerMisbehaved(why)) => why,
         other => panic!("taken or blamed on another: {other:?}"),
     }
@@ -49,21 +50,18 @@ fn good_own() -> Descriptor {
 
 #[test]
 fn an_honest_offer_is_taken_and_the_two_sides_read_each_other() {
-    let (from_s, from_c) = (
-        region::make_memfd(0).unwrap(),
-        region::make_memfd(0).unwrap(),
-    );
+    let (from_s, from_c) = (shm::make_memfd(0).unwrap(), shm::make_memfd(0).unwrap());
     let s_own = OwnRegion::map_and_seal(from_s.as_fd(), 0).unwrap();
-    region::seal_size(from_c.as_fd()).unwrap();
-    assert_eq!(region::peek_word(&from_c, 64), Ok(0));
-    let (c_own, c_far) = region::take_offered(from_s.as_fd(), from_c.as_fd(), 0).unwrap();
+    shm::seal_size(from_c.as_fd()).unwrap();
+    assert_eq!(shm::peek_word(&from_c, 64), Ok(0));
+    let (c_own, c_far) = shm::take_offered(from_s.as_fd(), from_c.as_fd(), 0).unwrap();
     FarRegion::check_returned(from_c.as_fd(), 0).unwrap();
     let s_far = FarRegion::map_checked(from_c.as_fd(), 0).unwrap();
     s_own.word32(64).store(7, Ordering::Release);
     c_own.word64(72).store(1 << 40, Ordering::Release);
     assert_eq!(c_far.word32(64).load(Ordering::Acquire), 7);
     assert_eq!(s_far.word64(72).load(Ordering::Acquire), 1 << 40);
-    assert_eq!(region::peek_word(&from_c, 76), Ok(1 << 8));
+    assert_eq!(shm::peek_word(&from_c, 76), Ok(1 << 8));
     for region in [s_own, c_own] {
         region.unmap();
     }
@@ -93,7 +91,7 @@ fn memory_with_holes_is_refused() {
 #[test]
 fn after_the_check_nobody_can_punch_shrink_or_map_writable() {
     let (far, own) = (good_far(), good_own());
-    let (own_region, far_region) = region::take_offered(far.as_fd(), own.as_fd(), 0).unwrap();
+    let (own_region, far_region) = shm::take_offered(far.as_fd(), own.as_fd(), 0).unwrap();
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     for memfd in [&far, &own] {
         assert_eq!(
@@ -213,8 +211,8 @@ fn a_hugetlb_memfd_with_all_seals_is_refused() {
 
 #[test]
 fn a_region_that_comes_back_unsealed_or_punched_is_refused() {
-    let given = region::make_memfd(0).unwrap();
-    region::seal_size(given.as_fd()).unwrap();
+    let given = shm::make_memfd(0).unwrap();
+    shm::seal_size(given.as_fd()).unwrap();
     assert_eq!(
         FarRegion::check_returned(given.as_fd(), 0),
         Err(Blame::PeerMisbehaved("seals: one is missing"))
@@ -230,13 +228,13 @@ fn a_region_that_comes_back_unsealed_or_punched_is_refused() {
 
 #[test]
 fn a_class_that_does_not_exist_is_refused() {
-    assert!(region::make_memfd(3).is_err());
-    assert!(region::take_offered(good_far().as_fd(), good_own().as_fd(), u32::MAX).is_err());
+    assert!(shm::make_memfd(3).is_err());
+    assert!(shm::take_offered(good_far().as_fd(), good_own().as_fd(), u32::MAX).is_err());
 }
 
 #[test]
 fn a_word_beyond_the_region_is_the_first_word() {
-    let memfd = region::make_memfd(0).unwrap();
+    let memfd = shm::make_memfd(0).unwrap();
     let own = OwnRegion::map_and_seal(memfd.as_fd(), 0).unwrap();
     own.word32(0).store(41, Ordering::Relaxed);
     assert_eq!(own.word32(BYTES as usize).load(Ordering::Relaxed), 41);

@@ -183,25 +183,25 @@ impl Channel {
 
     fn own_claim(&self, place: u32, word: usize) -> Option<OwnWord32> {
         let offset = RegionLayout::claim(place as usize) + word;
-        Some(self.parts.get()?.own.word32(offset))
+        Some(self.parts.get()?.own().word32(offset))
     }
     fn own_answer(&self, place: u32, word: usize) -> Option<OwnWord32> {
         let offset = RegionLayout::answer(place as usize) + word;
-        Some(self.parts.get()?.own.word32(offset))
+        Some(self.parts.get()?.own().word32(offset))
     }
     /// One untrusted word; 0, which says nothing, when there is no region.
     fn far_claim(&self, place: u32, word: usize) -> u32 {
         let offset = RegionLayout::claim(place as usize) + word;
         // Acquire, partners: the releases of `sequence` and `acknowledged` in C.
-        self.parts
-            .get()
-            .map_or(0, |parts| parts.far.word32(offset).load(Ordering::Acquire))
+        self.parts.get().map_or(0, |parts| {
+            parts.far().word32(offset).load(Ordering::Acquire)
+        })
     }
     fn far_answer(&self, place: u32, word: usize) -> u32 {
         let offset = RegionLayout::answer(place as usize) + word;
         // Acquire, partners: the releases of `sequence`, `bound` and `refused` in S.
-        self.parts
-            .get()
-            .map_or(0, |parts| parts.far.word32(offset).load(Ordering::Acquire))
+        self.parts.get().map_or(0, |parts| {
+            parts.far().word32(offset).load(Ordering::Acquire)
+        })
     }
 }

@@ -145,7 +145,7 @@ impl Channel {
         if !mine {
             return false;
         }
-        let tail = parts.own.word32(header::CONTROL_TAIL);
+        let tail = parts.own().word32(header::CONTROL_TAIL);
         let count = tail.load(Ordering::Relaxed);
         let start = RegionLayout::control_event(count as usize);
         for (offset, value) in [
@@ -155,7 +155,7 @@ impl Channel {
             (control_event::CAUSE, Reason::SlotEvicted as u32),
         ] {
             parts
-                .own
+                .own()
                 .word32(start + offset)
                 .store(value, Ordering::Relaxed);
         }
@@ -169,7 +169,7 @@ impl Channel {
     /// the same one, and of a far side that is far ahead the oldest are skipped (E3).
     #[must_use]
     pub fn next_event(&self) -> Option<Event> {
-        let far = &self.parts.get()?.far;
+        let far = self.parts.get()?.far();
         // Acquire, partner: the release in `post_revert`.
         let tail = far.word32(header::CONTROL_TAIL).load(Ordering::Acquire);
         let read = self.eviction.events_read.load(Ordering::Relaxed);

@@ -176,14 +176,14 @@ impl Channel {
         if !is_ring_length(ring_bytes) || !self.is_home() {
             return None;
         }
-        let layout = parts.own.layout();
+        let layout = parts.own().layout();
         let count = ring_bytes / POOL_PAGE_BYTES;
         let block = parts.truth.block();
         let pool = &block.pool;
         let without = layout
             .slots
             .saturating_sub(block.rings.load(Ordering::Relaxed));
-        let kept = if parts.own.class() == 0 {
+        let kept = if parts.own().class() == 0 {
             without.min(layout.slots / 2)
         } else {
             without
@@ -204,7 +204,7 @@ impl Channel {
         let Some(parts) = self.parts.get() else {
             return;
         };
-        if let Some((first, count)) = pages_of(parts.own.layout(), offset, ring_bytes) {
+        if let Some((first, count)) = pages_of(parts.own().layout(), offset, ring_bytes) {
             parts.truth.block().pool.give_back(first, count);
         }
     }
@@ -212,7 +212,7 @@ impl Channel {
     /// The bytes of a ring of ours, or nothing when it does not lie in our pool.
     #[must_use]
     pub fn own_ring(&self, offset: u32, ring_bytes: u32) -> Option<RingBytes> {
-        let own = &self.parts.get()?.own;
+        let own = self.parts.get()?.own();
         pages_of(own.layout(), offset, ring_bytes)?;
         Some(ring::at(own.base(), offset, ring_bytes))
     }
@@ -220,7 +220,7 @@ impl Channel {
     /// its pool. They are mapped read-only.
     #[must_use]
     pub fn far_ring(&self, offset: u32, ring_bytes: u32) -> Option<RingBytes> {
-        let far = &self.parts.get()?.far;
+        let far = self.parts.get()?.far();
         pages_of(far.layout(), offset, ring_bytes)?;
         Some(ring::at(far.base(), offset, ring_bytes))
     }

@@ -61,7 +61,7 @@ impl Channel {
         }
         self.slot_sweep();
         // The lowest free one, so that few entries are in use and those are warm.
-        (0..parts.own.layout().slots)
+        (0..parts.own().layout().slots)
             .find_map(|slot| self.try_slot(slot).map(|generation| (slot, generation)))
     }
 
@@ -229,7 +229,7 @@ impl Channel {
         if left.load(Ordering::Relaxed) == 0 || !self.is_home() {
             return;
         }
-        for slot in 0..parts.own.layout().slots {
+        for slot in 0..parts.own().layout().slots {
             let Some(truth) = parts.truth.slot(slot) else {
                 return;
             };
@@ -261,12 +261,12 @@ impl Channel {
         if !mine {
             return;
         }
-        let Some(start) = parts.own.layout().entry(slot) else {
+        let Some(start) = parts.own().layout().entry(slot) else {
             return;
         };
         for word in (0..ENTRY_BYTES).step_by(4) {
             if word != offset::GENERATION {
-                parts.own.word32(start + word).store(0, Ordering::Relaxed);
+                parts.own().word32(start + word).store(0, Ordering::Relaxed);
             }
         }
         // Nobody reads the ring any more: the far side has left, and this one with every rewind it had.

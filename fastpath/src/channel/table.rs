@@ -10,7 +10,8 @@ use super::parts::{Parts, PartsCell};
 use super::truth::Truth;
 use super::{Channel, FarSide, Role, home};
 use crate::error::Blame;
-use crate::memory::region::{FarRegion, OwnRegion};
+use crate::memory::region::OwnRegion;
+use crate::path::{Chosen, Path};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use kmod_interface::channel_layout::header;
 use kmod_interface::limits::{CHANNELS_PER_PROCESS, FEATURES, MAGIC, VERSION};
@@ -113,10 +114,9 @@ impl Channel {
         }
         if home::is_current(parts.home) {
             // Release, partner: the acquire in `far_home_left`.
-            parts.own.word32(header::GONE).store(1, Ordering::Release);
+            parts.own().word32(header::GONE).store(1, Ordering::Release);
         }
-        parts.own.retire();
-        parts.far.retire();
+        parts.path.retire();
         parts.truth.retire();
         LIVE_COUNT.fetch_sub(1, Ordering::Relaxed);
         let serial = RETIRED.fetch_add(1, Ordering::Relaxed) + 1;
@@ -131,29 +131,27 @@ impl Channel {
     }
 }
 
-/// Makes a channel of two regions, with one member: the connection whose handshake made it. Writes the header of the
-/// own region. On error the regions are still the caller's.
+/// Makes a channel of one end of a path, with one member: the connection whose handshake made it. Writes the header of
+/// the own region. On error the path is still the caller's.
 ///
 /// # Errors
 /// [`Blame::Exhausted`] when the table is full, [`Blame::Unsupported`] or [`Blame::Os`] without family memory.
 pub fn insert(
     role: Role,
-    own: OwnRegion,
-    far: FarRegion,
+    path: impl Into<Chosen>,
     far_side: FarSide,
 ) -> Result<&'static Channel, Blame> {
+    let path = path.into();
     let home = home::token().ok_or(Blame::Unsupported)?;
     let (index, channel) = take_place().ok_or(Blame::Exhausted)?;
     if let Some(old) = channel.parts.get() {
-        old.own.unmap();
-        old.far.unmap();
+        old.path.unmap();
         old.truth.unmap();
     }
-    let parts = Truth::make(own.layout().slots).map(|truth| Parts {
+    let parts = Truth::make(path.own().layout().slots).map(|truth| Parts {
         index,
         role,
-        own,
-        far,
+        path,
         truth,
         far_side,
         home,
@@ -166,7 +164,7 @@ pub fn insert(
             return Err(blame);
         }
     };
-    write_header(&parts.own);
+    write_header(parts.own());
     channel.claims.reset();
     channel.rung.reset();
     channel.eviction.reset();

@@ -13,7 +13,8 @@ use super::patience::{Knocker, Patience, STALE_CLAIM_MS, STALE_LOOK_MS};
 use super::places::{Entered, Handle, Leave, Places};
 use super::{Bound, Progress, clock, confined, failure, knock, look, quota};
 use fastpath::channel::{FarSide, Role, table};
-use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::memory::region::{FarRegion, OwnRegion};
+use fastpath::path::shm::{self, Shm};
 use fastpath::statistics::count;
 use fastpath::sync::{AtomicU64, Ordering};
 use kmod_interface::channel_layout::header;
@@ -321,7 +322,7 @@ impl Negotiation {
             return Err(Reason::BadOffer);
         }
         let (own, far) =
-            region::take_offered(far.as_fd(), own.as_fd(), offer.class).map_err(|blame| {
+            shm::take_offered(far.as_fd(), own.as_fd(), offer.class).map_err(|blame| {
                 if matches!(blame, fastpath::error::Blame::PeerMisbehaved(_)) {
                     quota::proof_failed(admitted.user);
                 }
@@ -374,7 +375,7 @@ impl Negotiation {
             accept_address: self.pair.accept_address,
             accept_port: self.pair.accept_port,
         };
-        let channel = table::insert(Role::Connecting, taken.own, taken.far, far_side)
+        let channel = table::insert(Role::Connecting, Shm::new(taken.own, taken.far), far_side)
             .map_err(failure::of_blame)?;
         // The regions are the channel's.
         self.taken = None;

@@ -16,7 +16,7 @@ impl Channel {
         };
         // Acquire, partner: the release in `bump`: the claims before it are there.
         let counter = parts
-            .far
+            .far()
             .word32(header::CLAIM_COUNTER)
             .load(Ordering::Acquire);
         counter != self.claims.counter.load(Ordering::Relaxed)
@@ -35,7 +35,7 @@ impl Channel {
         }
         // Acquire, partner: the release in `bump`: the claims before it are there.
         let counter = parts
-            .far
+            .far()
             .word32(header::CLAIM_COUNTER)
             .load(Ordering::Acquire);
         self.claims.counter.store(counter, Ordering::Relaxed);
@@ -47,14 +47,14 @@ impl Channel {
                 continue;
             }
             unanswered |= 1 << place;
-            if found.is_some() || pair::read(&parts.far, place) != *pair {
+            if found.is_some() || pair::read(parts.far(), place) != *pair {
                 continue;
             }
             let start = RegionLayout::claim(place as usize);
             let candidate = FoundClaim {
                 ticket: ClaimTicket { place, sequence },
                 cookie: parts
-                    .far
+                    .far()
                     .word64(start + claim::COOKIE)
                     .load(Ordering::Relaxed),
                 knock_value: self.far_claim(place, claim::KNOCK_VALUE),
@@ -129,6 +129,6 @@ impl Channel {
             // Release, partner: the acquire in `far_answer`.
             word.store(ticket.sequence, Ordering::Release);
         }
-        bump(parts.own.word32(header::ANSWER_COUNTER));
+        bump(parts.own().word32(header::ANSWER_COUNTER));
     }
 }

@@ -37,20 +37,20 @@ impl Channel {
         };
         self.claims.set_sequence(place, sequence);
         let start = RegionLayout::claim(place as usize);
-        let word = |offset: usize| parts.own.word32(start + offset);
+        let word = |offset: usize| parts.own().word32(start + offset);
         word(claim::SEQUENCE).store(0, Ordering::Relaxed);
         // Release fence, partner: the acquire fence in `claim_find`: who reads a new field also reads this 0 or what
         // follows, not the old sequence.
         fence(Ordering::Release);
         word(claim::KNOCK_VALUE).store(knock_value, Ordering::Relaxed);
         parts
-            .own
+            .own()
             .word64(start + claim::COOKIE)
             .store(cookie, Ordering::Relaxed);
-        pair::write(&parts.own, place, pair);
+        pair::write(parts.own(), place, pair);
         // Release, partner: the acquire of the sequence in `claim_find`.
         word(claim::SEQUENCE).store(sequence, Ordering::Release);
-        bump(parts.own.word32(header::CLAIM_COUNTER));
+        bump(parts.own().word32(header::CLAIM_COUNTER));
         Some(ClaimTicket { place, sequence })
     }
 
@@ -121,7 +121,7 @@ impl Channel {
         if let Some(word) = self.own_claim(ticket.place, claim::SEQUENCE) {
             word.store(0, Ordering::Release);
         }
-        bump(parts.own.word32(header::CLAIM_COUNTER));
+        bump(parts.own().word32(header::CLAIM_COUNTER));
         // Release, partner: the acquire in `take_place`.
         self.claims
             .places

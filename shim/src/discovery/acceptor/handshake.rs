@@ -9,7 +9,8 @@ use crate::discovery::patience::{Knocker, Patience};
 use crate::discovery::private::PrivateDescriptor;
 use crate::discovery::{Bound, failure, knock, look, quota};
 use fastpath::channel::{Channel, FarSide, Role, table};
-use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::memory::region::{FarRegion, OwnRegion};
+use fastpath::path::shm::{self, Shm};
 use fastpath::statistics::count;
 use fastpath::sync::Ordering;
 use kmod_interface::channel_layout::header;
@@ -175,7 +176,7 @@ impl Handshake {
         knocker: &mut Knocker,
     ) -> Result<(), Reason> {
         let given = self.given_memory.get().ok_or(Reason::Internal)?;
-        if region::peek_word(given, header::MAPPED).map_err(failure::of_blame)? != 1 {
+        if shm::peek_word(given, header::MAPPED).map_err(failure::of_blame)? != 1 {
             return Ok(());
         }
         let checked = self.check(tcp, pair, given);
@@ -196,8 +197,8 @@ impl Handshake {
             accept_address: pair.accept_address,
             accept_port: pair.accept_port,
         };
-        let channel =
-            table::insert(Role::Accepting, self.own, far_region, far_side).map_err(|blame| {
+        let channel = table::insert(Role::Accepting, Shm::new(self.own, far_region), far_side)
+            .map_err(|blame| {
                 far_region.unmap();
                 failure::of_blame(blame)
             })?;
@@ -241,7 +242,7 @@ impl Handshake {
         {
             return Err(Reason::ProofFailed);
         }
-        let value = region::peek_word(given, header::KNOCK_VALUE).map_err(failure::of_blame)?;
+        let value = shm::peek_word(given, header::KNOCK_VALUE).map_err(failure::of_blame)?;
         if value >> KNOCK_BITS != 0 {
             return Err(Reason::BadOffer);
         }

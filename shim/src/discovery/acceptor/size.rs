@@ -4,7 +4,8 @@ use super::{NEGOTIATIONS, Wanted, handshake_tag};
 use crate::discovery::private::PrivateDescriptor;
 use crate::discovery::{failure, quota};
 use fastpath::channel::{Role, table};
-use fastpath::memory::region::{self, OwnRegion};
+use fastpath::memory::region::OwnRegion;
+use fastpath::path::shm;
 use kmod_interface::channel_layout::{CLASSES, RegionLayout};
 use kmod_interface::reason::Reason;
 use rustix::fd::AsFd;
@@ -64,9 +65,9 @@ pub(super) fn make_memory(user: u32, class: u32) -> Result<Memory, Reason> {
         bytes += count as u64 * u64::from(layout.region_bytes) * 2;
     }
     quota::may_make(user, class, (channels, bytes))?;
-    let own_memory = region::make_memfd(class).map_err(failure::of_blame)?;
-    let given_memory = region::make_memfd(class).map_err(failure::of_blame)?;
-    region::seal_size(given_memory.as_fd()).map_err(failure::of_blame)?;
+    let own_memory = shm::make_memfd(class).map_err(failure::of_blame)?;
+    let given_memory = shm::make_memfd(class).map_err(failure::of_blame)?;
+    shm::seal_size(given_memory.as_fd()).map_err(failure::of_blame)?;
     let own = OwnRegion::map_and_seal(own_memory.as_fd(), class).map_err(failure::of_blame)?;
     table::write_header(&own);
     let kept = PrivateDescriptor::keep(own_memory).and_then(|mut own_memory| {

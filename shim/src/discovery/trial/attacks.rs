@@ -6,7 +6,8 @@ use crate::discovery::offer::{self, Received, Sent};
 use crate::discovery::{Chance, Connector, Progress, knock, look, name};
 use fastpath::channel::claims::ClaimAnswer;
 use fastpath::memory::descriptor::Descriptor;
-use fastpath::memory::region::{self, FarRegion, OwnRegion};
+use fastpath::memory::region::{FarRegion, OwnRegion};
+use fastpath::path::shm;
 use fastpath::sync::Ordering;
 use kmod_interface::channel_layout::header;
 use kmod_interface::handshake::{AddressPair, End, Offer};
@@ -72,7 +73,7 @@ impl Squatter {
     fn take_as_class(&mut self, class: Option<u32>) {
         let visitor = self.visitor.as_ref().unwrap().as_fd();
         let Received { offer, far, own } = offer::receive(visitor).unwrap().expect("an offer");
-        let (own, far) = region::take_offered(far.as_fd(), own.as_fd(), offer.class).unwrap();
+        let (own, far) = shm::take_offered(far.as_fd(), own.as_fd(), offer.class).unwrap();
         fastpath::channel::table::write_header(&own);
         if let Some(class) = class {
             own.word32(header::CLASS).store(class, Ordering::Relaxed);
@@ -117,9 +118,9 @@ impl FalseAcceptor {
         if holds_name {
             take_name(&dialer, &connection.pair, End::Accepting).expect("free name");
         }
-        let own_memory = region::make_memfd(0).unwrap();
-        let given_memory = region::make_memfd(0).unwrap();
-        region::seal_size(given_memory.as_fd()).unwrap();
+        let own_memory = shm::make_memfd(0).unwrap();
+        let given_memory = shm::make_memfd(0).unwrap();
+        shm::seal_size(given_memory.as_fd()).unwrap();
         let own = OwnRegion::map_and_seal(own_memory.as_fd(), 0).unwrap();
         FalseAcceptor {
             dialer,

@@ -372,7 +372,7 @@ fn dial(pair: &AddressPair) -> String {
     let dialer = socket();
     take_name(&dialer, pair, End::Accepting).expect("free name");
     name::dial(dialer.as_fd(), &name::address(pair, End::Connecting)).expect("a box");
-    let memory = fastpath::memory::region::make_memfd(0).unwrap();
+    let memory = fastpath::path::shm::make_memfd(0).unwrap();
     let offer = kmod_interface::handshake::Offer {
         features: 0,
         connect_cookie: 0,

@@ -4,31 +4,29 @@
 //!   box open ─▶ dialer admitted ─▶ offer taken: mapped, sealed, knocking ─▶ S's knock seen: bound
 //!   claims   ─▶ one answered, its knock seen: knocking                   ─▶ bound
 //! ```
+//!
+//! * [`taken`]: from the offer to the end of the handshake. [`stale`]: negotiations that nobody carries on.
+
+mod stale;
+mod taken;
 
 use super::claim::{self, Claims, Standing};
 use super::look::FarEnd;
 use super::mailbox::Mailbox;
-use super::offer::{self, Received};
-use super::patience::{Knocker, Patience, STALE_CLAIM_MS, STALE_LOOK_MS};
+use super::patience::{Knocker, Patience};
 use super::places::{Entered, Handle, Leave, Places};
-use super::{Bound, Progress, clock, confined, failure, knock, look, quota};
-use fastpath::channel::{FarSide, Role, table};
-use fastpath::memory::region::{FarRegion, OwnRegion};
-use fastpath::path::shm::{self, Shm};
-use fastpath::statistics::count;
-use fastpath::sync::{AtomicU64, Ordering};
-use kmod_interface::channel_layout::header;
+use super::{Bound, Progress, confined, look, offer};
+use fastpath::channel::{Role, table};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::limits::BOXES_PER_PROCESS;
 use kmod_interface::reason::Reason;
-use kmod_interface::statistics::Counter;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
+use stale::{end_idle, reap};
+use taken::Taken;
 
 /// Boxes that may wait at one time for the same accepting address. The first one to succeed makes a channel in which
 /// the others of a burst can claim; two, because several processes may share the address.
 const BOXES_PER_ADDRESS: usize = 2;
-/// Time between two sweeps of negotiations whose connection is never used again.
-const REAP_EVERY_MS: u64 = 500;
 
 /// Which of its chances a connection has now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +50,6 @@ pub enum Chance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connector(Handle);
 
-/// The offer was taken: memory is mapped, we knock and wait to be known.
-#[derive(Clone, Copy)]
-struct Taken {
-    own: OwnRegion,
-    far: FarRegion,
-    far_end: FarEnd,
-    far_process: u32,
-    /// What S is asked to show.
-    asked: u32,
-    slot: u32,
-    generation: u32,
-}
-
 #[derive(Clone, Copy)]
 struct Negotiation {
     pair: AddressPair,
@@ -80,7 +65,6 @@ struct Negotiation {
 }
 
 static NEGOTIATIONS: Places<Negotiation, { BOXES_PER_PROCESS as usize }> = Places::vacant();
-static REAPED_MS: AtomicU64 = AtomicU64::new(0);
 
 /// Tag of a negotiation that has a box, or asks for a slot where none is free: its accepting address, never 0. Of others
 /// the tag is 0.
@@ -308,94 +292,6 @@ impl Negotiation {
         self.conclude(tcp)
     }
 
-    /// Step 6: checks, maps, knocks, and says so.
-    fn take(
-        &mut self,
-        tcp: BorrowedFd<'_>,
-        received: Received,
-        admitted: FarEnd,
-        far_process: u32,
-    ) -> Result<(), Reason> {
-        let Received { offer, far, own } = received;
-        if offer.connect_cookie != self.knocker.cookie() || offer.accept_cookie != admitted.cookie {
-            quota::proof_failed(admitted.user);
-            return Err(Reason::BadOffer);
-        }
-        let (own, far) =
-            shm::take_offered(far.as_fd(), own.as_fd(), offer.class).map_err(|blame| {
-                if matches!(blame, fastpath::error::Blame::PeerMisbehaved(_)) {
-                    quota::proof_failed(admitted.user);
-                }
-                failure::of_blame(blame)
-            })?;
-        table::write_header(&own);
-        // From here `end` unmaps.
-        self.taken = Some(Taken {
-            own,
-            far,
-            far_end: admitted,
-            far_process,
-            asked: 0,
-            slot: offer.slot,
-            generation: offer.generation,
-        });
-        self.knocker.show(tcp, offer.knock_value)?;
-        let far_end = look::far_end(tcp, &self.pair, End::Connecting)?;
-        let asked = knock::other_than(far_end.shown);
-        if let Some(taken) = &mut self.taken {
-            taken.asked = asked;
-        }
-        own.word32(header::KNOCK_VALUE)
-            .store(asked, Ordering::Relaxed);
-        // Release, partner: S's pread of the word, and of the value in a later call.
-        own.word32(header::MAPPED).store(1, Ordering::Release);
-        Ok(())
-    }
-
-    /// Step 8: S says that it knows us; its own knock is there or it is a lie.
-    fn conclude(&mut self, tcp: BorrowedFd<'_>) -> Result<Option<Bound>, Reason> {
-        let Some(taken) = self.taken else {
-            return Ok(None);
-        };
-        // Acquire, partner: the release in S's step 7.
-        if taken.far.word32(header::KNOWN).load(Ordering::Acquire) != 1 {
-            return Ok(None);
-        }
-        let far_end = look::far_end(tcp, &self.pair, End::Connecting)?;
-        if far_end.cookie != taken.far_end.cookie
-            || far_end.user != taken.far_end.user
-            || !knock::is_seen(far_end.shown, taken.asked)
-        {
-            quota::proof_failed(taken.far_end.user);
-            return Err(Reason::ProofFailed);
-        }
-        let far_side = FarSide {
-            user: far_end.user,
-            process: taken.far_process,
-            accept_address: self.pair.accept_address,
-            accept_port: self.pair.accept_port,
-        };
-        let channel = table::insert(Role::Connecting, Shm::new(taken.own, taken.far), far_side)
-            .map_err(failure::of_blame)?;
-        // The regions are the channel's.
-        self.taken = None;
-        let process = fastpath::kernel_call::process_id();
-        let (slot, generation) = (taken.slot, taken.generation);
-        if !channel.bind_slot(slot, generation, self.knocker.cookie(), process) {
-            channel.release();
-            return Err(Reason::BadOffer);
-        }
-        self.knocker.restore(tcp);
-        count(Counter::ChannelsMade, 1);
-        // Release, partner: S's acquire; after it nothing of the handshake is looked at any more.
-        taken.own.word32(header::BOUND).store(1, Ordering::Release);
-        Ok(Some(Bound {
-            channel,
-            slot,
-            generation,
-        }))
-    }
-
     /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after S can see
     /// that the claims are given up, or it would take the missing knock for a lie.
     fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
@@ -404,52 +300,6 @@ impl Negotiation {
         self.unmap();
         self.mailbox.close();
     }
-
-    fn unmap(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            taken.own.unmap();
-            taken.far.unmap();
-        }
-    }
-}
-
-/// Ends negotiations whose connection nobody uses any more, so that idle connections do not hold all boxes.
-fn reap() {
-    static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
-    let is_short = clock::is_time(&LOOKED_MS, STALE_LOOK_MS) && claim::are_places_short();
-    if !clock::is_time(&REAPED_MS, REAP_EVERY_MS) && !is_short {
-        return;
-    }
-    NEGOTIATIONS.for_each_idle(|negotiation| {
-        let is_stale = is_short
-            && negotiation.claims.is_any()
-            && negotiation.patience.is_older_than(STALE_CLAIM_MS);
-        if !is_stale && !negotiation.patience.is_over() {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
-    });
-}
-
-/// Ends negotiations at an address, for others that wait there, whose connection has fallen silent. True when it looked,
-/// which it does once in a while only.
-fn end_idle(tag: u64) -> bool {
-    static LOOKED_MS: AtomicU64 = AtomicU64::new(0);
-    if !clock::is_time(&LOOKED_MS, STALE_LOOK_MS) {
-        return false;
-    }
-    NEGOTIATIONS.for_each_idle(|negotiation| {
-        let is_in_the_way = (negotiation.mailbox.is_open() || negotiation.claims.is_summons())
-            && negotiation.patience.is_idle_for(STALE_CLAIM_MS)
-            && box_tag(&negotiation.pair) == tag;
-        if !is_in_the_way {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
-    });
-    true
 }
 
 /// Fork child: boxes, visitors and half-made memory are the parent's; the child closes its copies and touches neither

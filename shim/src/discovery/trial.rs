@@ -4,8 +4,10 @@
 //! test program runs itself again in a *role* (see [`role`]).
 #![expect(unsafe_code, reason = "tests play attackers and change credentials")]
 
+mod attackers;
 mod attacks;
 mod burst;
+mod claim_attacks;
 mod descriptors;
 mod flow;
 mod limits;

@@ -2,27 +2,32 @@
 //!
 //! Made when the first managed socket is added. The words behind a descriptor number in the table of descriptors say
 //! which instance it is, so that an epoll descriptor without managed members costs its calls two loads.
+//!
+//! * [`locking`]: its lock. [`waiters`]: its waiter and epochs. [`joined`]: the channels it has joined.
 #![expect(
     unsafe_code,
     reason = "a harvest position in a cell guarded by the lock"
 )]
 
 mod joined;
+mod locking;
+mod waiters;
 
 pub use joined::Joined;
+pub use locking::{Held, lock, lock_all, lock_any, unlock_all};
+pub use waiters::forget_waiters;
 
 use super::links::{BUCKETS, Chains, List};
 use super::ordinary::DataFilter;
 use super::{exposed, kernel_set, tables, trampolines};
-use crate::boundary::me;
 use crate::fd_table;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use fastpath::endpoint::{Plain32, Plain64};
-use fastpath::kernel_call;
-use fastpath::lock::{self, LockWord, Owner};
+use fastpath::lock::LockWord;
 use fastpath::wait::WaitHistory;
-use kmod_interface::limits::{CHANNELS_PER_PROCESS, WAITERS};
+use kmod_interface::limits::CHANNELS_PER_PROCESS;
+use waiters::{EPOCHS, WAITERS_TAKEN, take_waiter};
 
 const _: () = assert!(BUCKETS.is_power_of_two());
 
@@ -102,90 +107,6 @@ pub struct Instance {
 // SAFETY: `harvest` is touched under the lock only; the rest is atomics.
 unsafe impl Sync for Instance {}
 
-/// The lock of an instance, held.
-pub struct Held {
-    /// The instance.
-    pub instance: &'static Instance,
-    /// Its index.
-    pub index: u32,
-    /// Who holds it.
-    pub me: Owner,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.instance.lock.unlock(self.me);
-    }
-}
-
-fn is_alive(owner: Owner) -> bool {
-    kernel_call::thread_exists(kernel_call::process_id(), owner.thread)
-}
-
-/// Takes the lock of the instance at `index`, if it still has `generation`. Nothing when it has not, or when this very
-/// thread holds it (a signal handler above its own interrupted call).
-#[must_use]
-pub fn lock(index: u32, generation: u32) -> Option<Held> {
-    let instance = tables::instance(index)?;
-    let held = lock_any(index, instance)?;
-    (instance.generation.load(Ordering::Relaxed) == generation
-        && instance.in_use.load(Ordering::Relaxed) == 1)
-        .then_some(held)
-}
-
-/// Takes the lock of an instance, whatever it is now.
-#[must_use]
-pub fn lock_any(index: u32, instance: &'static Instance) -> Option<Held> {
-    let me = me();
-    match instance.lock.lock(me, is_alive) {
-        lock::Locked::OwnThread => None,
-        // A thread that ended inside: the lists are in order after every step, at worst a member is not listed.
-        lock::Locked::Taken | lock::Locked::Recovered => Some(Held {
-            instance,
-            index,
-            me,
-        }),
-    }
-}
-
-/// Which instances [`lock_all`] has locked.
-static LOCKED: [AtomicU32; tables::INSTANCES] = [const { AtomicU32::new(0) }; tables::INSTANCES];
-
-/// Before fork: every instance in use is locked, so that the child inherits books in order.
-pub fn lock_all(each: impl Fn(&Held)) {
-    for (index, instance) in tables::instances() {
-        if instance.in_use.load(Ordering::Relaxed) == 1
-            && let Some(held) = lock_any(index, instance)
-            && let Some(locked) = LOCKED.get(index as usize)
-        {
-            each(&held);
-            locked.store(1, Ordering::Relaxed);
-            core::mem::forget(held);
-        }
-    }
-}
-
-/// After fork, in the thread that called [`lock_all`] or in the child's only thread: the locks are free again.
-pub fn unlock_all(in_child: bool, each: impl Fn(&Held)) {
-    for (index, instance) in tables::instances() {
-        let Some(locked) = LOCKED.get(index as usize) else {
-            continue;
-        };
-        let was_locked = locked.swap(0, Ordering::Relaxed) == 1;
-        if !was_locked && !in_child {
-            continue;
-        }
-        if in_child {
-            instance.lock.reset();
-        } else {
-            instance.lock.unlock(me());
-        }
-        if was_locked && let Some(held) = lock_any(index, instance) {
-            each(&held);
-        }
-    }
-}
-
 /// In a fork child: nothing is joined, nobody sleeps; the words of the waiter are the parent's.
 pub fn disown(instance: &Instance) {
     instance.joined_count.store(0, Ordering::Relaxed);
@@ -204,38 +125,6 @@ pub fn of_number(number: c_int) -> Option<(u32, u32, &'static Instance)> {
     let instance = tables::instance(index)?;
     (instance.generation.load(Ordering::Acquire) == generation)
         .then_some((index, generation, instance))
-}
-
-/// Bit w: waiter w is taken. Waiter 0 means the connections' own epochs.
-static WAITERS_TAKEN: AtomicU64 = AtomicU64::new(1);
-/// Last epoch of each waiter, over all instances that had it: a ringer compares with the epoch it rang for last, so none
-/// may come twice.
-static EPOCHS: [AtomicU32; WAITERS] = [const { AtomicU32::new(0) }; WAITERS];
-
-fn take_waiter() -> u32 {
-    loop {
-        let taken = WAITERS_TAKEN.load(Ordering::Acquire);
-        let free = (!taken).trailing_zeros();
-        if free >= WAITERS as u32 {
-            return 0;
-        }
-        if WAITERS_TAKEN
-            .compare_exchange(
-                taken,
-                taken | 1 << free,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
-        {
-            return free;
-        }
-    }
-}
-
-/// In a fork child: the parent's waiters are its own; the child's channels are others.
-pub fn forget_waiters() {
-    WAITERS_TAKEN.store(1, Ordering::Release);
 }
 
 /// Calls `each` for every other number of the epoll file in which `member` is registered.
@@ -348,15 +237,6 @@ impl Held {
             WAITERS_TAKEN.fetch_and(!(1 << waiter), Ordering::AcqRel);
         }
         instance.in_use.store(0, Ordering::Release);
-    }
-
-    /// Sets the epoch of the waiter in memory of this process; the channels are told by the caller.
-    #[inline]
-    pub fn set_epoch(&self, epoch: u32) {
-        self.instance.epoch.set(epoch);
-        if let Some(last) = EPOCHS.get(self.instance.waiter.get() as usize) {
-            last.store(epoch, Ordering::Relaxed);
-        }
     }
 }
 

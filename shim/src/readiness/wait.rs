@@ -8,18 +8,22 @@
 //!
 //! A set in which no ring carries anything is the kernel's: one system call with the program's own time-out, and its
 //! events are looked through, because a far side may switch to a ring while we sleep.
+//!
+//! * [`look`], [`spin`], [`sleep`]: its parts. [`record`]: what it keeps between them.
 #![expect(unsafe_code, reason = "the record of a call is handed over by pointer")]
 
+mod look;
 mod record;
+mod sleep;
 mod spin;
 
 pub use record::{Action, Wait};
 
 use super::arming::Own;
 use super::fault::{Fault, sound, window};
-use super::harvest::{self, Deferred, Target};
+use super::harvest::{self, Deferred};
 use super::instance::{self, Held};
-use super::kernel_set::{self, EINTR};
+use super::kernel_set::EINTR;
 use super::trampolines::EXPOSED_SETS;
 use super::{arming, exposed, sharing};
 use crate::process;
@@ -30,17 +34,11 @@ use fastpath::stream::monotonic_ns;
 use fastpath::sync::time_stamp;
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
-use record::{State, to_ns, to_timespec};
-use spin::{learn, spin, ticks};
+use look::look;
+use record::{State, to_ns};
+use sleep::{prepare_sleep, sleep_in_kernel, woken};
+use spin::{learn, spin};
 
-/// The kernel's set is looked at when the last look is this old, also if the ring has events (WAITING.md).
-const KERNEL_LOOK_US: u64 = 50;
-/// The same before a spin, so that none delays an ordinary descriptor's event for longer.
-const KERNEL_LOOK_BEFORE_SPIN_US: u64 = 25;
-/// Members that need a look now and then get it this often.
-const PATIENCE_US: u64 = 10_000;
-/// Rounds without a sleep and without a result: a far side that marks what it has not published gets no more.
-const ROUNDS: u32 = 16;
 /// What such a far side gets then: sleeps of this length.
 const DISTRUST_MS: u32 = 1;
 
@@ -130,70 +128,6 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
     }
 }
 
-/// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found.
-fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: bool) -> usize {
-    let instance = held.instance;
-    instance.serial.set(instance.serial.get().wrapping_add(1));
-    let now = time_stamp();
-    if instance.impatient.count() > 0
-        && now.wrapping_sub(instance.last_patience_ticks.get()) >= ticks(PATIENCE_US)
-    {
-        instance.last_patience_ticks.set(now);
-        arming::list_impatient(held);
-    }
-    harvest::collect(held);
-    let target = wait.target();
-    let age = now.wrapping_sub(instance.last_look_ticks.load(Ordering::Relaxed));
-    let due = wait.is_look_only() || age >= ticks(KERNEL_LOOK_US);
-    let kernel_first = target.maximum == 1 && due && instance.kernel_turn.get() != 0;
-    let mut found = 0;
-    if kernel_first {
-        found = look_at_kernel(wait, held, 0, now, deferred);
-        instance.kernel_turn.set(0);
-        if found > 0 {
-            return found;
-        }
-    }
-    // Half of the places are the kernel's, else a few busy rings would starve everything else. What it does not need the
-    // rings get afterwards.
-    let reserved = if due { target.maximum / 2 } else { 0 };
-    let for_ring = Target {
-        maximum: target.maximum - reserved,
-        ..target
-    };
-    found = harvest::report(held, for_ring, found, deferred);
-    let look_now = due || (found == 0 && may_spin && age >= ticks(KERNEL_LOOK_BEFORE_SPIN_US));
-    if kernel_first || !look_now || found == target.maximum {
-        instance.kernel_turn.set(1);
-        return found;
-    }
-    found = look_at_kernel(wait, held, found, now, deferred);
-    harvest::report(held, target, found, deferred)
-}
-
-fn look_at_kernel(
-    wait: &Wait,
-    held: &Held,
-    from: usize,
-    now: u64,
-    deferred: &mut Deferred,
-) -> usize {
-    held.instance.last_look_ticks.store(now, Ordering::Relaxed);
-    let target = wait.target();
-    // SAFETY: the program's array, behind what was written into it.
-    let found = unsafe {
-        kernel_set::look(
-            wait.set,
-            target.events.add(from),
-            target.maximum.saturating_sub(from),
-        )
-    };
-    if found == 0 {
-        return from;
-    }
-    harvest::sort(held, target, from, from + found, deferred)
-}
-
 /// Before the lock is left with a result: who still sleeps must be woken by what comes, and by what is there.
 fn settle(held: &Held, deferred: &mut Deferred) {
     let instance = held.instance;
@@ -213,89 +147,6 @@ fn settle(held: &Held, deferred: &mut Deferred) {
     if (listed || instance.ready.count() > 0) && sound(Fault::LeaveTheRestAsleep) {
         arming::kick(held);
     }
-}
-
-/// Arms, looks again, and says how to sleep; nothing when something has come meanwhile.
-fn prepare_sleep(wait: &mut Wait) -> Option<Action> {
-    let state = *wait.state();
-    window();
-    let Some(held) = instance::lock(state.instance, state.generation) else {
-        return Some(Action::Real);
-    };
-    let instance = held.instance;
-    instance.sleepers.set(instance.sleepers.get() + 1);
-    arming::arm(&held);
-    let own = arming::arm_own(&held);
-    let distrusted = state.rounds > ROUNDS;
-    let looks_again = !distrusted && sound(Fault::SleepWithoutSecondLook);
-    if looks_again && (own == Own::Something || arming::any(&held) || instance.ready.count() > 0) {
-        woken(&held);
-        return None;
-    }
-    exposed::dim(&held);
-    let mut limit_ms = match own {
-        Own::Quiet(limit_ms) => limit_ms,
-        Own::Something => Some(DISTRUST_MS),
-    };
-    for other in [
-        arming::patience_ms(&held),
-        distrusted.then_some(DISTRUST_MS),
-    ] {
-        limit_ms = match (limit_ms, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-    }
-    instance.sleepers.set(instance.sleepers.get() - 1);
-    Some(sleep_in_kernel(wait, &held, limit_ms))
-}
-
-/// One sleeper less.
-fn woken(held: &Held) {
-    let sleepers = &held.instance.sleepers;
-    sleepers.set(sleepers.get().saturating_sub(1));
-    if sleepers.get() == 0 {
-        arming::disarm_all_own(held);
-    }
-}
-
-/// The trampoline is to sleep for the time left, at most `limit_ms`.
-fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32>) -> Action {
-    let has_timeout = wait.has_timeout != 0;
-    let timeout_ns = to_ns(wait.timeout);
-    let state = wait.state();
-    let mut left_ns = timeout_ns;
-    let mut whole = true;
-    if has_timeout && timeout_ns != 0 {
-        let now = monotonic_ns();
-        if state.deadline_ns == 0 {
-            state.deadline_ns = now.saturating_add(timeout_ns).max(1);
-        } else {
-            left_ns = state.deadline_ns.saturating_sub(now);
-            whole = false;
-        }
-    }
-    let limit_ns = limit_ms.map(|limit| u64::from(limit) * 1_000_000);
-    state.bounded = limit_ns.is_some_and(|limit| !has_timeout || limit < left_ns);
-    state.asleep = true;
-    state.slept = true;
-    let bounded = state.bounded;
-    held.instance.sleepers.set(held.instance.sleepers.get() + 1);
-    count(Counter::KernelSleeps, 1);
-    if bounded {
-        wait.sleep_has_timeout = 1;
-        wait.sleep = to_timespec(limit_ns.unwrap_or(0));
-    } else if has_timeout {
-        wait.sleep_has_timeout = 1;
-        wait.sleep = if whole {
-            wait.timeout
-        } else {
-            to_timespec(left_ns)
-        };
-    } else {
-        wait.sleep_has_timeout = 0;
-    }
-    Action::Sleep
 }
 
 /// The sleep has ended: `result` events of the kernel are in the program's array, or `error` says why not.

@@ -1,6 +1,6 @@
 //! What discovery holds open, and what becomes of it in fork children and in programs that close what they do not know.
 
-use super::attacks::{FalseAcceptor, cookie_of};
+use super::attackers::{FalseAcceptor, cookie_of};
 use super::processes::end;
 use super::role::play_alone;
 use super::{Outcome, connection, fd, leave, listener, outcome};

@@ -1,7 +1,7 @@
 //! Malformed offers and wrong memory from somebody who has the right name and user: the connection stays on the kernel
 //! path with a reason, nothing stays open, nothing stays mapped.
 
-use super::attacks::FalseAcceptor;
+use super::attackers::FalseAcceptor;
 use super::{Connection, connection, failure, fd, listener};
 use crate::discovery::offer::Sent;
 use crate::discovery::{Chance, Progress};
@@ -174,7 +174,7 @@ fn memory_with_holes_is_a_bad_offer() {
 #[test]
 fn an_acceptor_that_hangs_up_is_noticed() {
     let reason = verdict(|_, liar| {
-        let none = super::attacks::socket();
+        let none = super::attackers::socket();
         liar.dialer = none;
     });
     assert_eq!(reason, Reason::PeerLeft);

@@ -1,6 +1,6 @@
 //! Two processes: of one user, of two, in namespaces of their own; forks; strangers of other users.
 
-use super::attacks::{socket, take_name};
+use super::attackers::{socket, take_name};
 use super::role::{finish, start};
 use super::{Outcome, WANTED, connection, fd, listener, outcome, pair_of, unless_too_busy};
 use crate::discovery::offer::Sent;

@@ -23,9 +23,6 @@ pub const PROCESSES: usize = 512;
 pub struct Process {
     /// Process id; 0 = free, `u32::MAX` = reserved for a child that is being forked.
     pub id: AtomicU32,
-    spare: AtomicU32,
-    /// Start time of the process, to tell it from a later one with the same id (clock ticks since boot; 0 unknown).
-    pub start_time: AtomicU64,
 }
 
 #[repr(C)]
@@ -60,7 +57,7 @@ fn header() -> Option<&'static Header> {
 ///
 /// # Errors
 /// When the kernel has no memory or the family has no place for one more process.
-pub fn ensure(start_time: u64) -> Result<(), crate::error::Blame> {
+pub fn ensure() -> Result<(), crate::error::Blame> {
     if ARENA.load(Ordering::Acquire).is_null() {
         use rustix::mm::{MapFlags, ProtFlags};
         // SAFETY: a fresh mapping at an address of the kernel's choice.
@@ -89,7 +86,7 @@ pub fn ensure(start_time: u64) -> Result<(), crate::error::Blame> {
         }
     }
     if PROCESS_PLACE.load(Ordering::Acquire) == 0 {
-        let place = take_process_place(crate::kernel_call::process_id(), start_time)
+        let place = take_process_place(crate::kernel_call::process_id())
             .ok_or(crate::error::Blame::Exhausted)?;
         PROCESS_TOKEN.store(home::token().unwrap_or(0), Ordering::Relaxed);
         if PROCESS_PLACE
@@ -102,7 +99,7 @@ pub fn ensure(start_time: u64) -> Result<(), crate::error::Blame> {
     Ok(())
 }
 
-fn take_process_place(id: u32, start_time: u64) -> Option<u32> {
+fn take_process_place(id: u32) -> Option<u32> {
     let header = header()?;
     for (place, process) in header.processes.iter().enumerate() {
         let seen = process.id.load(Ordering::Acquire);
@@ -116,7 +113,6 @@ fn take_process_place(id: u32, start_time: u64) -> Option<u32> {
                 .compare_exchange(seen, id, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
-            process.start_time.store(start_time, Ordering::Release);
             return Some(place as u32);
         }
     }
@@ -139,7 +135,7 @@ pub fn process_place() -> Option<u32> {
 /// Before fork: reserves a place for the child. The parent names it to its endpoints as a holder; the child fills it.
 #[must_use]
 pub fn reserve_child_place() -> Option<u32> {
-    take_process_place(u32::MAX, 0)
+    take_process_place(u32::MAX)
 }
 
 /// In the parent when fork failed.
@@ -157,13 +153,12 @@ pub fn name_child(place: u32, id: u32) {
 }
 
 /// In the child: takes over the reserved place.
-pub fn become_child(place: Option<u32>, start_time: u64) {
+pub fn become_child(place: Option<u32>) {
     PROCESS_PLACE.store(0, Ordering::Release);
     let (Some(place), Some(header)) = (place, header()) else {
         return;
     };
     if let Some(process) = header.processes.get(place as usize) {
-        process.start_time.store(start_time, Ordering::Release);
         process
             .id
             .store(crate::kernel_call::process_id(), Ordering::Release);

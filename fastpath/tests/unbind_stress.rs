@@ -296,7 +296,7 @@ fn run(seed: u64) {
 
 #[test]
 fn slots_are_taken_away_under_traffic_and_no_byte_is_lost() {
-    family::ensure(0).expect("family memory");
+    family::ensure().expect("family memory");
     let over = std::sync::Arc::new(AtomicBool::new(false));
     let watched = over.clone();
     thread::spawn(move || {

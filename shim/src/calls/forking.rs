@@ -79,7 +79,7 @@ pub extern "C" fn fork_child(reserved: u32) {
         if let Some(parent) = family::process_place() {
             sleepers::on_fork_child(parent);
         }
-        family::become_child(place, 0);
+        family::become_child(place);
         status::forget_page();
         if place.is_none() {
             process::turn_off(Reason::Shared);
@@ -148,7 +148,7 @@ pub extern "C" fn after_failed_exec() {
     process::unless_confined((), || {
         if family::process_place().is_some()
             || family::endpoints_used() == 0
-            || family::ensure(0).is_err()
+            || family::ensure().is_err()
         {
             return;
         }

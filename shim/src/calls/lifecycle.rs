@@ -183,7 +183,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
         troubled(Reason::OutOfMemory);
         return None;
     }
-    if let Err(blame) = family::ensure(0) {
+    if let Err(blame) = family::ensure() {
         troubled(crate::discovery::reason_of(blame));
         return None;
     }

@@ -12,8 +12,9 @@
 //! * [`pieces`]: the program's buffers.
 //! * [`labels`]: the labelled steps.
 //! * [`line`]: bells, offsets and options of the kernel socket underneath.
-//! * [`switch`]: announce, bell, upgrade, retreat, grant, pass.
-//! * [`send`], [`receive`]: the data calls.
+//! * [`switch`]: upgrade, retreat, grant, pass. [`bells`]: announce, ring, take bells. [`space`]: ring space and growth.
+//! * [`send`], [`receive`]: the data calls. [`granted`]: receiving while the kernel carries.
+//! * [`repair`]: a thread that held a lock has died.
 //! * [`quick`]: the same for one plain buffer and nothing but the ring.
 //! * [`sleep`]: arming and what a sleeper looks at.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
@@ -22,17 +23,21 @@
 //! * [`unbind`]: a living connection gives its slot up.
 //! * [`look`]: readiness without side effects on the program's bytes.
 
+pub mod bells;
 pub mod death;
 pub mod ends;
+pub mod granted;
 pub mod labels;
 pub mod line;
 pub mod look;
 pub mod pieces;
 pub mod quick;
 pub mod receive;
+pub mod repair;
 pub mod rewind;
 pub mod send;
 pub mod sleep;
+pub mod space;
 pub mod switch;
 pub mod unbind;
 

@@ -1,9 +1,10 @@
 //! Ends: shutdown, leaving for good, and what the far side's end looks like here (SWITCH.md §4).
 
+use super::bells::Drained;
 use super::labels::{Label, reached};
 use super::receive::Received;
 use super::rewind::Rewound;
-use super::switch::{Drained, RetreatCause};
+use super::switch::RetreatCause;
 use super::{Stream, monotonic_ns};
 use crate::endpoint::{binding, kernel_end};
 use crate::kernel_call;

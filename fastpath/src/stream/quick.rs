@@ -7,8 +7,8 @@
 #![expect(unsafe_code, reason = "copies between rings and the program's buffers")]
 
 use super::Stream;
+use super::bells::Class;
 use super::labels::{Label, reached};
-use super::switch::Class;
 use crate::endpoint::binding;
 use crate::ring::{Consumer, Producer, RingBytes};
 use crate::sync::Ordering;

@@ -1,17 +1,16 @@
 //! RECV (SWITCH.md §3): data from the ring, from the kernel under a grant, or by the program's own kernel call.
 
+use super::bells::Class;
 use super::ends::End;
 use super::labels::{Label, reached};
-use super::line::{self, Peeked};
+use super::line;
 use super::pieces::Pieces;
-use super::switch::{Class, Passed};
+use super::switch::Passed;
 use super::{NotLocked, Stream};
-use crate::endpoint::{binding, kernel_end};
+use crate::endpoint::binding;
 use crate::error::Blame;
-use crate::kernel_call;
 use crate::ring::{Consumer, RingBytes};
 use crate::sync::Ordering;
-use core::ffi::c_int;
 
 /// What a receive came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +51,6 @@ pub struct Taking {
     /// Fewer than this are "nothing yet", unless the stream has ended (SO_RCVLOWAT, WAITALL with peek).
     pub minimum: usize,
 }
-
-const MSG_PEEK: c_int = 2;
-const MSG_TRUNC: c_int = 0x20;
-const MSG_DONTWAIT: c_int = 0x40;
-const EAGAIN: i32 = 11;
-const EINTR: i32 = 4;
 
 impl Stream {
     /// Takes what is there into `pieces`, or says where to look instead.
@@ -181,117 +174,6 @@ impl Stream {
                 Err(_) => self.condemn_misbehaved(),
             }
         }
-    }
-
-    /// A grant is open and the kernel carries. `None`: the switch was passed (or the connection condemned), look again.
-    fn receive_granted(&self, pieces: &mut Pieces, taking: Taking) -> Option<Received> {
-        let endpoint = self.endpoint;
-        // Count before look: what is counted here lies before a switch that is not seen below.
-        let unread = line::unread_bytes(self.descriptor);
-        reached(Label::ReceiveGrantedCount);
-        let ep = self.far().ep().load(Ordering::Acquire);
-        if ep != endpoint.rx_ep.get() {
-            if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
-                self.condemn_misbehaved();
-            } else {
-                self.pass_upgrade();
-            }
-            return None;
-        }
-        let minimum = taking.minimum as u64;
-        if unread == 0 || unread < minimum {
-            return match line::peek(self.descriptor) {
-                Peeked::Nothing => Some(Received::Empty),
-                // Behind bytes of this receive an urgent byte ends it; what lies further belongs to the next one.
-                Peeked::Byte if unread == 0 && taking.behind => Some(Received::Empty),
-                Peeked::Byte if unread == 0 => {
-                    // It came after the count, or it lies behind an urgent byte, which is not counted. Looked at after the
-                    // byte was seen, an unchanged `ep` says that it lies before a switch.
-                    if self.far().ep().load(Ordering::Acquire) != ep {
-                        return None;
-                    }
-                    Some(self.take_granted(pieces, taking, 1))
-                }
-                Peeked::Byte if !self.has_kernel_ended() => Some(Received::Empty),
-                Peeked::Byte => Some(self.take_granted(pieces, taking, unread)),
-                Peeked::End => {
-                    self.kernel_ended(None);
-                    Some(self.show_end(End::Kernel))
-                }
-                Peeked::Failed(errno) if self.has_announced_an_end() => {
-                    endpoint.keof.fetch_max(kernel_end::ENDED, Ordering::AcqRel);
-                    Some(Received::Failed(errno))
-                }
-                Peeked::Failed(errno) => {
-                    self.kernel_ended(Some(errno));
-                    Some(self.show_end(End::Kernel))
-                }
-            };
-        }
-        Some(self.take_granted(pieces, taking, unread))
-    }
-
-    fn has_kernel_ended(&self) -> bool {
-        const POLLRDHUP: i16 = 0x2000;
-        kernel_call::poll_one(self.descriptor, POLLRDHUP, 0) != 0
-    }
-
-    fn take_granted(&self, pieces: &mut Pieces, taking: Taking, unread: u64) -> Received {
-        let endpoint = self.endpoint;
-        if pieces.present().is_none() {
-            return Received::Bytes(0);
-        }
-        let mut left = unread;
-        let mut total: usize = 0;
-        let mut flags = MSG_DONTWAIT;
-        if taking.peek {
-            flags |= MSG_PEEK;
-        }
-        if taking.discard {
-            flags |= MSG_TRUNC;
-        }
-        while left > 0 {
-            let Some((target, length)) = pieces.present() else {
-                break;
-            };
-            let part = (length as u64).min(left) as usize;
-            if taking.peek && total > 0 {
-                // A second peek would show the first bytes again; one piece at a time is what a peek can do here.
-                break;
-            }
-            #[expect(unsafe_code, reason = "receives into the program's buffer")]
-            // SAFETY: the kernel checks the program's buffer itself and answers EFAULT.
-            let taken = unsafe { kernel_call::receive(self.descriptor, target, part, flags) };
-            match taken {
-                Ok(0) => break,
-                Ok(count) => {
-                    pieces.advance(count);
-                    total += count;
-                    left -= count as u64;
-                    if !taking.peek {
-                        self.own()
-                            .krx()
-                            .store(endpoint.krx.add(count as u64), Ordering::Release);
-                    }
-                }
-                Err(EINTR) => {}
-                Err(errno) => {
-                    if total == 0 && errno != EAGAIN {
-                        return Received::Failed(errno);
-                    }
-                    break;
-                }
-            }
-        }
-        reached(Label::ReceiveGrantedTake);
-        if total == 0 {
-            return Received::Empty;
-        }
-        if !taking.peek {
-            endpoint.bytes_in.add(total as u64);
-            crate::statistics::row_kernel_in(endpoint, total as u64);
-        }
-        Received::Bytes(total)
     }
 
     /// The ring carries. `None`: a switch was passed, look again.
@@ -419,68 +301,11 @@ impl Stream {
                 && far.waiter().load(Ordering::Acquire) != 0)
     }
 
-    /// RECV, even, "offer waiting": an upgrade is wanted, but another thread is inside a kernel receive, so that no grant
-    /// can be given now. With nothing to take, this one must not join it there: where several threads block, there would
-    /// always be one, and never a grant. It sleeps as with a grant. Under `rx_lock`.
-    #[cold]
-    fn waits_for_grant(&self) -> bool {
-        const POLLIN: i16 = 1;
-        const POLLRDHUP: i16 = 0x2000;
-        self.endpoint.irx.load(Ordering::Acquire) != 0
-            && self.may_grant()
-            && line::unread_bytes(self.descriptor) == 0
-            && kernel_call::poll_one(self.descriptor, POLLIN | POLLRDHUP, 0) == 0
-    }
-
-    fn enter_kernel_receive(&self) -> Received {
-        let endpoint = self.endpoint;
-        endpoint.irx.fetch_add(1, Ordering::AcqRel);
-        reached(Label::ReceiveKernelEnter);
-        if endpoint.binding.load(Ordering::Acquire) == binding::BOUND
-            && endpoint.over.get() == 0
-            && endpoint.tx_ep.get() & 1 == 1
-            && self.far().head().load(Ordering::Relaxed) != endpoint.tx_tail.get()
-        {
-            return Received::KernelBounded;
-        }
-        Received::Kernel
-    }
-
     /// True when the ring is drained and the stream goes on in the kernel behind it: more may be there at once.
     #[must_use]
     pub fn goes_on_in_kernel(&self) -> bool {
         self.is_bound()
             && self.endpoint.rx_ep.get() & 1 == 1
             && self.far().ep().load(Ordering::Acquire) != self.endpoint.rx_ep.get()
-    }
-
-    /// Counts the thread as inside a consuming kernel receive if the kernel carries and no grant is open or can be
-    /// given; [`Self::kernel_received`] must follow then.
-    pub fn enter_kernel_receive_if_even(&self) -> bool {
-        if self.lock_receiving().is_err() {
-            return false;
-        }
-        let endpoint = self.endpoint;
-        let bound = endpoint.binding.load(Ordering::Acquire) == binding::BOUND;
-        let rx_ep = endpoint.rx_ep.get();
-        let kernel = !bound || (rx_ep & 1 == 0 && endpoint.granted.get() != rx_ep.wrapping_add(1));
-        if kernel {
-            let _ = self.enter_kernel_receive();
-        }
-        self.unlock_receiving();
-        kernel
-    }
-
-    /// After the program's own kernel receive, which [`Received::Kernel`] asked for: `bytes` were taken from the stream
-    /// (0 for a peek or a failure).
-    #[inline]
-    pub fn kernel_received(&self, bytes: usize) {
-        reached(Label::ReceiveKernelCall);
-        if bytes > 0 {
-            self.endpoint.bytes_in.add(bytes as u64);
-            crate::statistics::row_kernel_in(self.endpoint, bytes as u64);
-        }
-        self.endpoint.irx.fetch_sub(1, Ordering::AcqRel);
-        reached(Label::ReceiveKernelCount);
     }
 }

@@ -1,9 +1,10 @@
 //! SEND (SWITCH.md §3): data into the ring, or the program's own kernel call.
 
+use super::bells::Class;
 use super::labels::{Label, reached};
 use super::pieces::Pieces;
 use super::rewind::Rewound;
-use super::switch::{Class, RetreatCause};
+use super::switch::RetreatCause;
 use super::{NotLocked, Stream, monotonic_ns};
 use crate::endpoint::binding;
 use crate::error::Blame;

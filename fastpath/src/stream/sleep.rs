@@ -3,8 +3,8 @@
 //! The sleep itself happens in the caller, in a frame that has nothing to drop: a peeking receive when no time-out is
 //! set (so that SA_RESTART, cancellation, FIN and RST are the kernel's), `ppoll` otherwise and where it is bounded.
 
+use super::bells::Drained;
 use super::labels::{Label, reached};
-use super::switch::Drained;
 use super::{NotLocked, Stream};
 use crate::bell::Epoch;
 use crate::endpoint::{binding, kernel_end};

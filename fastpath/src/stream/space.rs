@@ -1,0 +1,91 @@
+//! Ring space of a sending direction: how much it has, and when it is given more.
+//!
+//! Space changes only while the kernel carries and the last segment is passed, so growth is a switch back and an upgrade.
+
+use super::switch::RetreatCause;
+use super::{Stream, monotonic_ns};
+use crate::sync::Ordering;
+use kmod_interface::limits::{RING_BYTES_MIDDLE, RING_BYTES_SMALL, UPGRADE_HOLD_MS};
+
+/// Times that the reader has freed a smallest ring and found it full again, before the direction is given a larger one.
+const FULL_BEFORE_GROWTH: u32 = 3;
+/// The same, before the kernel's buffers are the better ones where there is no larger ring.
+const FULL_BEFORE_BULK: u32 = 64;
+
+impl Stream {
+    /// A ring that was full again and again although the reader takes: a larger one, or the kernel's buffers. Under
+    /// `tx_lock` with `ep` odd. True: look again.
+    pub(super) fn outgrow_ring(&self) -> bool {
+        let endpoint = self.endpoint;
+        let times = endpoint.full_count.get();
+        if endpoint.tx_ring_bytes.get() >= RING_BYTES_MIDDLE || times < FULL_BEFORE_GROWTH {
+            return false;
+        }
+        if endpoint.ring_growth_refused.get() != 0 {
+            return times >= FULL_BEFORE_BULK && self.retreat(RetreatCause::Bulk);
+        }
+        if !self.retreat(RetreatCause::Growth) {
+            return true; // the far side has left
+        }
+        // A reader that takes passes the switch and consents again in no time. What is sent before it does goes through
+        // the kernel, and a stream that never pauses would stay there.
+        let far = self.far();
+        let ep = endpoint.tx_ep.get();
+        let deadline = monotonic_ns() + UPGRADE_HOLD_MS * 1_000_000;
+        while far.grant().load(Ordering::Acquire) != ep.wrapping_add(1) {
+            if monotonic_ns() > deadline {
+                return true;
+            }
+            rustix::thread::sched_yield();
+        }
+        endpoint.upgrade_pause.set(0);
+        self.try_upgrade();
+        true
+    }
+
+    /// Gives the sending direction ring space if it has none, or more when it outgrew what it has. Under `tx_lock`
+    /// with `ep` even and the last segment passed, so the old space is free.
+    pub(super) fn ensure_ring(&self) -> bool {
+        let endpoint = self.endpoint;
+        let wanted = if endpoint.bytes_out.get() > 4 * u64::from(RING_BYTES_SMALL)
+            || endpoint.full_count.get() >= FULL_BEFORE_GROWTH
+        {
+            RING_BYTES_MIDDLE
+        } else {
+            RING_BYTES_SMALL
+        };
+        let present = endpoint.tx_ring_bytes.get();
+        if present >= wanted {
+            return true;
+        }
+        let Some(channel) = self.channel() else {
+            return false;
+        };
+        for ring_bytes in [wanted, RING_BYTES_SMALL] {
+            if present >= ring_bytes {
+                return true;
+            }
+            let Some(offset) = channel.allocate_ring(ring_bytes) else {
+                if ring_bytes > RING_BYTES_SMALL {
+                    endpoint.ring_growth_refused.set(1);
+                }
+                continue;
+            };
+            if present != 0 {
+                channel.free_ring(endpoint.tx_ring_offset.get(), present);
+            }
+            endpoint.tx_ring_offset.set(offset);
+            endpoint.tx_ring_bytes.set(ring_bytes);
+            let Some(ring) = channel.own_ring(offset, ring_bytes) else {
+                continue;
+            };
+            endpoint.tx_ring.set(ring.base() as u64);
+            let generation = endpoint.slot_generation.get();
+            channel.slot_has_ring(endpoint.slot.get(), generation, offset, ring_bytes);
+            self.own().ring_offset().store(offset, Ordering::Relaxed);
+            self.own().ring_bytes().store(ring_bytes, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+}

@@ -20,8 +20,19 @@ pub fn about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
 #[cold]
 fn say_about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
     let mut digits = [0u8; 10];
+    let number = decimal(descriptor.unsigned_abs(), &mut digits);
+    let mut all: [&[u8]; 8] = [&[]; 8];
+    let known: [&[u8]; 3] = [b"axio: descriptor ", number, b" "];
+    for (place, part) in all.iter_mut().zip(known.iter().chain(parts)) {
+        *place = part;
+    }
+    line(level, &all);
+}
+
+/// A number as people write it.
+pub fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let mut first = digits.len();
-    let mut rest = descriptor.unsigned_abs();
+    let mut rest = number;
     for (place, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b'0' + (rest % 10) as u8;
         first = place;
@@ -30,13 +41,7 @@ fn say_about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
             break;
         }
     }
-    let number = digits.get(first..).unwrap_or(&[]);
-    let mut all: [&[u8]; 8] = [&[]; 8];
-    let known: [&[u8]; 3] = [b"axio: descriptor ", number, b" "];
-    for (place, part) in all.iter_mut().zip(known.iter().chain(parts)) {
-        *place = part;
-    }
-    line(level, &all);
+    digits.get(first..).unwrap_or(&[])
 }
 
 /// Says a line made of `parts`, if its level is asked for. Never more than one write.

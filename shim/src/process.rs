@@ -141,6 +141,30 @@ pub fn is_own() -> bool {
     }
 }
 
+/// A panic of ours is said by a raw system call. The standard library would say it by `write`, which is our own hook when
+/// it is called from here, and look for a backtrace by `open64`, `read` and `close`, which are as well.
+pub fn say_panics_ourselves() {
+    // A function without surroundings: boxing it allocates nothing.
+    std::panic::set_hook(Box::new(say_panic));
+}
+
+#[cold]
+fn say_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let (file, line) = panic
+        .location()
+        .map_or(("?", 0), |place| (place.file(), place.line()));
+    let mut digits = [0u8; 10];
+    crate::log::line(
+        settings::LogLevel::Error,
+        &[
+            b"axio: panic at ",
+            file.as_bytes(),
+            b":",
+            crate::log::decimal(line, &mut digits),
+        ],
+    );
+}
+
 /// Runs a step of a call; a panic of ours ends that call with an error and acceleration for the process, never the
 /// program.
 #[inline(always)]

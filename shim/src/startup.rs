@@ -4,7 +4,8 @@
 //! 2. settings            parsed from the environment block, no allocation; errors are said in one line each
 //! 3. rules file          read by raw system calls
 //! 4. trampolines         of another build than this side? then acceleration is off, and one line says so
-//! 5. handlers            the trampolines ask this side from now on
+//! 5. panic hook          a panic of ours is said without the standard library, which would call our own hooks
+//! 6. handlers            the trampolines ask this side from now on
 //!
 //! A call that comes earlier (another library's constructor) passes through to the kernel. Nothing else happens here:
 //! no thread, no mapping, no descriptor, until a matching socket appears.
@@ -208,6 +209,7 @@ unsafe extern "C" fn constructor(
             .filter(|(name, _)| *name == fault::NAME)
             .for_each(|(_, value)| fault::plan(value));
     }
+    process::say_panics_ourselves();
     // SAFETY: the trampolines read the pointer with acquire semantics after this release.
     unsafe { TRAMPOLINES.store((&raw const HANDLERS).cast_mut(), Ordering::Release) };
 }

@@ -5,7 +5,8 @@
 #   ./test.sh STAGE...            only these
 #   ./test.sh --list              names and what they are about
 #
-# Each stage's output is in target/test-logs/STAGE.log. The last line is "N passed, N failed"; the exit status is 1 when anything failed.
+# Each stage's output is in target/test-logs/STAGE.log. The last line is "N passed, N failed"; the exit status is 1 when
+# anything failed. Some tests need root, to become another user; without it they are counted as skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -33,7 +34,7 @@ stages=(
     "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
     "stream|streams between two processes, over a thousand seeds and 1 GiB each way, switched at random bytes: nothing lost, doubled or re-ordered, no hang|$target/release/stream_integrity --all --library $target/release/libaxio.so"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
-    "many|many connections under the library: all work, and the busy ones' bytes go by ring|$target/release/many_connections --quick --library $target/release/libaxio.so"
+    "many|5000 connections, 500 of them busy, under the library: all work, and the busy ones' bytes go by ring|$target/release/many_connections --library $target/release/libaxio.so"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
     "deaths|SIGKILL of either end at every labelled step of the switch: the survivor gets what was published, then what TCP shows|cargo build --release -p shim --features step-hooks --target-dir $target/step-hooks && $target/release/peer_death --quick --library $target/step-hooks/release/libaxio.so"
     "oracle|every case of every call under the library, in each mode and on each kind of connection: the same answers as bare Linux, and the bytes by ring|$target/release/compat-tests --library $target/release/libaxio.so"
@@ -42,9 +43,12 @@ stages=(
     "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --pairs 1 --seconds 1"
 )
 
+left_out=()
 # Coverage-guided fuzzing needs a nightly compiler, which nothing else here does.
 if cargo +nightly --version >/dev/null 2>&1; then
     stages+=("fuzz|a lying far side of the ring and offers from strangers, some seconds each|fastpath/fuzz/run.sh 20")
+elif [ $# -eq 0 ]; then
+    left_out+=("fuzz: it needs a nightly compiler (rustup toolchain install nightly)")
 fi
 
 usage() { sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'; }
@@ -70,16 +74,25 @@ fi
 
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
 
-# count_results LOG STATUS: prints "passed failed". Cargo's summaries and lines "N passed, N failed" count one by one;
-# a stage without either counts as one test.
+# count_results LOG STATUS: prints "passed failed skipped". Cargo's summaries and lines "N passed, N failed" count one by
+# one; a stage without either counts as one test. A filter that leaves nothing of a test program, or a stage with
+# summaries and no test, is a failure: a renamed test must not turn its stage into an empty one. Tests that could not be
+# carried through say SKIPPED; for root there is no excuse.
 count_results() {
-    awk -v status="$2" '
-        /^test result: / { passed += $4; failed += $6; seen = 1 }
+    awk -v status="$2" -v file="$1" -v user="$(id -u)" '
+        /^test result: / {
+            passed += $4; failed += $6; skipped += $8; seen = 1
+            if ($4 + $6 == 0 && $12 > 0) { empty++; complaint = complaint "test.sh: a filter left no test: " $0 "\n" }
+        }
         /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; seen = 1 }
+        /SKIPPED: / { skipped++ }
         END {
             if (!seen) { passed = (status == 0); failed = (status != 0) }
             else if (status != 0 && failed == 0) failed = 1
-            printf "%d %d\n", passed, failed
+            else if (passed + failed + empty == 0) { empty = 1; complaint = "test.sh: no test ran\n" }
+            if (user == 0 && skipped > 0) { failed += skipped; complaint = complaint "test.sh: skipped, although this is root\n" }
+            printf "%s", complaint >>file
+            printf "%d %d %d\n", passed, failed + empty, skipped
         }' "$1"
 }
 
@@ -91,6 +104,7 @@ running=
 trap 'for process in $heartbeat $running; do kill "$process" 2>/dev/null || true; done' EXIT
 passed_in_all=0
 failed_in_all=0
+skipped_in_all=0
 table=
 number=0
 for stage in "${chosen[@]}"; do
@@ -115,16 +129,20 @@ for stage in "${chosen[@]}"; do
     wait "$heartbeat" 2>/dev/null || true
     heartbeat=
     if [ $status -eq 124 ]; then echo "test.sh: ended after $hang_after" >>"$log"; fi
-    read -r passed failed < <(count_results "$log" $status)
+    read -r passed failed skipped < <(count_results "$log" $status)
     took=$((SECONDS - started))
     passed_in_all=$((passed_in_all + passed))
     failed_in_all=$((failed_in_all + failed))
+    skipped_in_all=$((skipped_in_all + skipped))
     if [ "$failed" -eq 0 ]; then verdict=ok; else verdict=FAILED; fi
-    table+=$(printf '%-18s %-7s %8d %8d %7d s  %s' "$name" "$verdict" "$passed" "$failed" "$took" "$log")$'\n'
-    say "        $verdict: $passed passed, $failed failed, $took s"
+    table+=$(printf '%-18s %-7s %8d %8d %8d %7d s  %s' "$name" "$verdict" "$passed" "$failed" "$skipped" "$took" "$log")$'\n'
+    say "        $verdict: $passed passed, $failed failed, $skipped skipped, $took s"
+    if [ "$skipped" -ne 0 ]; then sed -n 's/.*SKIPPED: /          | skipped: /p' "$log"; fi
     if [ "$failed" -ne 0 ]; then tail -n 30 "$log" | sed 's/^/          | /'; fi
 done
 
-printf '\n%-18s %-7s %8s %8s %9s  %s\n%s\n' stage "" passed failed time log "$table"
+printf '\n%-18s %-7s %8s %8s %8s %9s  %s\n%s\n' stage "" passed failed skipped time log "$table"
+for absent in "${left_out[@]}"; do echo "left out: $absent"; done
+if [ "$skipped_in_all" -ne 0 ]; then echo "skipped: $skipped_in_all (what needs root: sudo ./test.sh)"; fi
 echo "$passed_in_all passed, $failed_in_all failed"
 [ "$failed_in_all" -eq 0 ]

@@ -137,6 +137,8 @@ fn a_program_that_cannot_be_accelerated_runs_without_and_strict_refuses() {
         std::fs::set_permissions(&set_uid, std::fs::Permissions::from_mode(0o4755))
             .expect("its mode");
         cases.push((set_uid, "set-uid"));
+    } else {
+        fixtures::skipped("needs root to make a set-uid program");
     }
     for (program, words) in cases {
         let run = |strict: &[&str]| {

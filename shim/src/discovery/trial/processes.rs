@@ -31,10 +31,8 @@ fn is_root() -> bool {
 fn is_skipped(why: &str) -> bool {
     let is_skipped = !is_root();
     if is_skipped {
-        let _ = std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("\nSKIPPED: {why}\n"),
-        );
+        let _ =
+            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("\nSKIPPED: {why}\n"));
     }
     is_skipped
 }

@@ -22,7 +22,7 @@ stages=(
     "packages|what the tests need is installed|scripts/install_packages.sh ${packages[*]}"
     "format|rustfmt has nothing to change|cargo fmt --all --check"
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
-    "unit|unit and integration tests of every crate, C headers and documents against constants|cargo test --workspace"
+    "unit|unit and integration tests of every crate, C headers and documents against constants, the paths' one suite|cargo test --workspace && cargo test -p fastpath --features test-paths --test path_conformance"
     "exports|the library exports its one table of calls and re-enters none of them|scripts/check_exports.sh $target/release/libaxio.so"
     "without_knock|the attacks on discovery succeed in a build without the knock, so their failure elsewhere means something|cargo test -p shim --lib --features without-knock discovery && cargo test -p shim --test trust --features without-knock strangers"
     "readiness_faults|waits with one rule removed: the stress of epoll, poll and select finds each|cargo test -p shim --test readiness_stress --features readiness-faults controls"

@@ -209,6 +209,8 @@ pub unsafe fn send(
     bytes: usize,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::gave_to_kernel(descriptor);
     // SAFETY: promised by the caller.
     checked(unsafe {
         system_call(
@@ -253,6 +255,8 @@ pub unsafe fn receive(
 
 /// Resets a TCP connection: connect(2) to AF_UNSPEC sends RST and drops both queues.
 pub fn reset_connection(descriptor: c_int) {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::gave_to_kernel(descriptor);
     let address: [u16; 8] = [0; 8];
     // SAFETY: sixteen readable bytes, family AF_UNSPEC.
     unsafe {
@@ -272,6 +276,8 @@ pub fn reset_connection(descriptor: c_int) {
 
 /// shutdown(SHUT_RDWR), which wakes whoever waits for an end, also of a socket that has none any more.
 pub fn shut_both(descriptor: c_int) {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::gave_to_kernel(descriptor);
     const SHUT_RDWR: usize = 2;
     // SAFETY: no memory.
     unsafe {

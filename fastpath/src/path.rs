@@ -4,6 +4,7 @@
 //!
 //! * [`shm`]: two processes of one host map the same sealed pages. The only path of the shipped library.
 //! * `in_process`: both ends in one process, over anonymous memory. For tests that must run anywhere.
+//! * `faulty`: around any other, as late, as cut short and as mendacious as the contract allows, by plan. For tests.
 //!
 //! Paths between hosts (`xdp`: NIC rings by AF_XDP; `rdma`: verbs) will stand beside these: what they send and complete
 //! is how the far side's writing gets into the memory that [`Path::far`] shows.
@@ -11,7 +12,11 @@
 //! Which path a channel has is decided once, where its two ends meet (discovery, TRUST.md; a pair that gets none stays on
 //! the kernel and says why), and from then on is a [`Chosen`]: a concrete kind, the one place of dispatch. Streams keep
 //! addresses of words and rings, so that no call that moves bytes asks what path it is on.
+//!
+//! `tests/path_conformance` holds each implementation to the contract by one suite.
 
+#[cfg(feature = "test-paths")]
+pub mod faulty;
 #[cfg(feature = "test-paths")]
 pub mod in_process;
 pub mod shm;
@@ -65,6 +70,12 @@ pub enum Chosen {
     /// One process.
     #[cfg(feature = "test-paths")]
     InProcess(in_process::InProcess),
+    /// Faults around [`Chosen::Shm`].
+    #[cfg(feature = "test-paths")]
+    FaultyShm(faulty::Faulty<shm::Shm>),
+    /// Faults around [`Chosen::InProcess`].
+    #[cfg(feature = "test-paths")]
+    FaultyInProcess(faulty::Faulty<in_process::InProcess>),
 }
 
 macro_rules! dispatch {
@@ -73,6 +84,10 @@ macro_rules! dispatch {
             Chosen::Shm($path) => $do,
             #[cfg(feature = "test-paths")]
             Chosen::InProcess($path) => $do,
+            #[cfg(feature = "test-paths")]
+            Chosen::FaultyShm($path) => $do,
+            #[cfg(feature = "test-paths")]
+            Chosen::FaultyInProcess($path) => $do,
         }
     };
 }
@@ -108,4 +123,6 @@ chosen_from! { shm::Shm = Shm; }
 #[cfg(feature = "test-paths")]
 chosen_from! {
     in_process::InProcess = InProcess;
+    faulty::Faulty<shm::Shm> = FaultyShm;
+    faulty::Faulty<in_process::InProcess> = FaultyInProcess;
 }

@@ -19,6 +19,9 @@ mod model;
 pub use model::{AtomicI32, AtomicU32, AtomicU64, ModelCell, Ordering, fence};
 
 use crate::fault::{Fault, sound};
+// Test builds only: the path with faults sees each store, look and fence here, and nowhere else.
+#[cfg(all(feature = "test-paths", not(loom)))]
+use crate::path::faulty;
 
 macro_rules! word {
     ($word:ident $own:ident $far:ident $atomic:ident $int:ident) => {
@@ -55,6 +58,10 @@ macro_rules! word {
                 return unsafe { &*self.0 };
                 #[cfg(loom)]
                 return self.0;
+            }
+            #[cfg(all(feature = "test-paths", not(loom)))]
+            fn address(&self) -> usize {
+                self.0 as usize
             }
             /// Atomic load.
             #[inline(always)]
@@ -107,6 +114,8 @@ macro_rules! word {
             /// Publishes a value.
             #[inline(always)]
             pub fn store(&self, value: $int, order: Ordering) {
+                #[cfg(all(feature = "test-paths", not(loom)))]
+                faulty::about_to_store(self.0.address(), &value.to_ne_bytes());
                 self.0.store(value, order);
             }
             /// Publishes a value with a full fence behind it.
@@ -114,6 +123,11 @@ macro_rules! word {
             pub fn publish_and_fence(&self, value: $int) {
                 if !sound(Fault::PublishWithoutFence) {
                     return self.0.store(value, Ordering::Release);
+                }
+                #[cfg(all(feature = "test-paths", not(loom)))]
+                {
+                    faulty::about_to_store(self.0.address(), &value.to_ne_bytes());
+                    faulty::full_fence(Some(self.0.address()));
                 }
                 self.0.swap(value, Ordering::SeqCst);
                 #[cfg(any(loom, not(target_arch = "x86_64")))]
@@ -128,6 +142,14 @@ macro_rules! word {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$int, $int> {
+                #[cfg(all(feature = "test-paths", not(loom)))]
+                {
+                    // One thread drives both ends: what is equal here is equal below.
+                    if self.0.load(Ordering::Relaxed) == current {
+                        faulty::about_to_store(self.0.address(), &new.to_ne_bytes());
+                    }
+                    faulty::full_fence(Some(self.0.address()));
+                }
                 self.0.compare_exchange(current, new, success, failure)
             }
             /// The bare handle.
@@ -149,6 +171,8 @@ macro_rules! word {
             /// One untrusted value.
             #[inline(always)]
             pub fn load(&self, order: Ordering) -> $int {
+                #[cfg(all(feature = "test-paths", not(loom)))]
+                faulty::look(self.0.address());
                 self.0.load(order)
             }
         }
@@ -161,6 +185,8 @@ word!(Word64 OwnWord64 FarWord64 AtomicU64 u64);
 /// Orders earlier stores before later loads (the only reordering x86 does by itself).
 #[inline(always)]
 pub fn full_fence() {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    faulty::full_fence(None);
     #[cfg(all(not(loom), target_arch = "x86_64"))]
     {
         // A locked instruction is a full fence and costs half of MFENCE (WAITING.md: 5 ns against 11).

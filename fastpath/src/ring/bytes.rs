@@ -78,6 +78,11 @@ impl RingBytes {
     #[inline]
     pub unsafe fn copy_in(self, position: u64, source: *const u8, bytes: usize) {
         let (offset, until_wrap) = self.place(position);
+        #[cfg(all(feature = "test-paths", not(loom)))]
+        // SAFETY: the caller promised the source.
+        unsafe {
+            crate::path::faulty::stored_bytes(self, position, source, bytes);
+        }
         #[cfg(not(loom))]
         // SAFETY: offset + until_wrap = ring_bytes, so both pieces stay inside the ring that `at` promised; the caller
         // promised the source.

@@ -1,10 +1,11 @@
 //! With the library or without: the environment of a measured program.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use settings::options::is_ours;
 
@@ -92,31 +93,74 @@ pub fn options(texts: &[String]) -> Result<Vec<(OsString, OsString)>> {
 }
 
 /// A folder for reports and servers, gone when dropped.
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    path: PathBuf,
+    /// Open and locked as long as this process lives, so that others see that the folder is in use.
+    _lock: File,
+}
 
 impl Scratch {
     /// Makes one that only this user can enter.
     pub fn new() -> Result<Scratch> {
-        use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("axio-bench-{}", std::process::id()));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| {
-                anyhow::anyhow!("{}: {error}; TMPDIR names another place", path.display())
-            })?;
-        Ok(Scratch(path))
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
+        let template = parent.join(format!("{FOLDER_PREFIX}{}-XXXXXX", std::process::id()));
+        // mkdtemp(3): a name that nobody has, and nobody else may enter.
+        match nix::unistd::mkdtemp(&template) {
+            Ok(path) => {
+                let lock = File::open(&path).with_context(|| path.display().to_string())?;
+                lock.try_lock()
+                    .with_context(|| path.display().to_string())?;
+                Ok(Scratch { path, _lock: lock })
+            }
+            Err(error) => bail!(
+                "{}: {}; TMPDIR names another place",
+                parent.display(),
+                error.desc()
+            ),
+        }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+}
+
+/// What the names of these folders begin with; the process id follows.
+const FOLDER_PREFIX: &str = "axio-bench-";
+
+/// Removes what earlier runs left because they were killed: folders of this user whose process is gone. A folder whose
+/// process id was given to another process stays until that one is gone too.
+fn remove_abandoned(parent: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(FOLDER_PREFIX))
+            .map(|rest| rest.split_once('-').map_or(rest, |(process, _)| process))
+            .and_then(|process| process.parse::<u32>().ok());
+        let Some(process) = process else { continue };
+        // Of the entry itself: a link that somebody put there is nobody's folder.
+        let is_own_folder = entry.metadata().is_ok_and(|metadata| {
+            metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw()
+        });
+        let is_gone = !Path::new("/proc").join(process.to_string()).exists();
+        // A process of another container that shares this place is not to be seen, but its lock is.
+        let is_free = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
+        if is_own_folder && is_gone && is_free() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -135,6 +179,25 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         assert_eq!(names, ["LD_PRELOAD", "AXIO_REPORT", "AXIO_UPGRADE"]);
+    }
+
+    #[test]
+    fn a_folder_of_a_run_that_was_killed_goes_and_others_stay() {
+        let parent = Scratch::new().expect("a place");
+        let make = |name: &str| {
+            let path = parent.path().join(name);
+            std::fs::create_dir_all(path.join("inside")).expect("a folder");
+            path
+        };
+        let gone = [
+            make("axio-bench-4194304"),
+            make("axio-bench-4194304-abcdef"),
+        ];
+        let own = make(&format!("axio-bench-{}-abcdef", std::process::id()));
+        let others = [own, make("axio-bench-x"), make("another-4194304")];
+        remove_abandoned(parent.path());
+        assert!(gone.iter().all(|path| !path.exists()));
+        assert!(others.iter().all(|path| path.exists()));
     }
 
     #[test]

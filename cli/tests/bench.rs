@@ -9,12 +9,26 @@ use fixtures::{Folder, axio, ran};
 
 /// A library that only leaves a report, with so many bytes by ring and by the kernel.
 fn claiming(folder: &Folder, ring_bytes: u64, kernel_bytes: u64) -> PathBuf {
+    claiming_if(folder, ring_bytes, kernel_bytes, "1")
+}
+
+/// The same, in programs of which `condition` is true.
+fn claiming_if(folder: &Folder, ring_bytes: u64, kernel_bytes: u64, condition: &str) -> PathBuf {
     let source = format!(
         r#"
+        #define _GNU_SOURCE
         #include <stdio.h>
         #include <stdlib.h>
+        #include <string.h>
+        __attribute__((unused)) static int has_argument(const char *start) {{
+            char line[4096];
+            FILE *file = fopen("/proc/self/cmdline", "r");
+            size_t length = file ? fread(line, 1, sizeof line, file) : 0;
+            return memmem(line, length, start, strlen(start)) != NULL;
+        }}
         __attribute__((destructor)) static void report(void) {{
             char *name = getenv("AXIO_REPORT");
+            if (!({condition})) return;
             FILE *file = name ? fopen(name, "a") : NULL;
             if (file == NULL) return;
             fprintf(file, "{{\"program\":\"x\",\"pid\":1,\"upgrades\":2,\"ring_bytes_in\":{ring_bytes},\"ring_bytes_out\":0,"
@@ -156,12 +170,62 @@ fn a_run_without_bytes_by_ring_is_an_error_and_says_why() {
 fn a_run_without_a_report_is_an_error_and_says_what_to_try() {
     let folder = Folder::new();
     let library = folder.library();
-    let (_, err, status) = ran(&mut bench(&library, &["--only", "ping-pong-one-cpu"]));
-    assert_eq!(status, 1);
+    for workload in ["ping-pong-one-cpu", "connect-close"] {
+        let (out, err, status) = ran(&mut bench(&library, &["--only", workload]));
+        assert_eq!((out.as_str(), status), ("", 1), "{workload}");
+        assert!(
+            err.contains("left no report") && err.contains("AXIO_LOG=debug"),
+            "{workload}: {err}"
+        );
+    }
+}
+
+#[test]
+fn a_run_in_which_one_end_was_without_the_library_is_an_error() {
+    let folder = Folder::new();
+    // The clients of the command are told a port.
+    let library = claiming_if(&folder, 1 << 20, 0, "has_argument(\"--port=\")");
+    let (out, err, status) = ran(&mut bench(&library, &["--only", "connect-close"]));
+    assert_eq!((out.as_str(), status), ("", 1));
+    assert!(err.contains("only one end"), "{err}");
+}
+
+#[test]
+fn a_run_with_few_bytes_by_ring_is_an_error_and_says_how_few() {
+    let folder = Folder::new();
+    let library = claiming(&folder, 8_999, 1_001);
+    let (out, err, status) = ran(&mut bench(&library, &["--only", "ping-pong-one-cpu"]));
+    assert_eq!((out.as_str(), status), ("", 1));
     assert!(
-        err.contains("left no report") && err.contains("AXIO_LOG=debug"),
+        err.contains("only 90.0 % of its bytes by ring") && err.contains("name_taken 2"),
         "{err}"
     );
+}
+
+#[test]
+fn a_rule_is_proven_by_the_library_itself() {
+    let folder = Folder::new();
+    let (out, err, status) = ran(&mut bench(&folder.library(), &["--only", "rule-kernel"]));
+    assert_eq!((out.as_str(), status), ("", 1));
+    assert!(err.contains("was not at work"), "{err}");
+}
+
+#[test]
+fn a_workload_that_had_to_be_left_out_fails_when_floors_are_held() {
+    let folder = Folder::new();
+    let library = claiming(&folder, 1 << 20, 0);
+    let without_redis = |arguments: &[&str]| {
+        let mut command = bench(&library, arguments);
+        ran(command.env("PATH", "/nonexistent"))
+    };
+    let missing = "redis-get-1: redis-server is not installed";
+    let (out, err, _) = without_redis(&[]);
+    assert!(out.contains(&format!("left out: {missing}")), "{out}");
+    assert!(!err.contains(missing), "{err}");
+    let (out, err, status) = without_redis(&["--floors"]);
+    assert_eq!(status, 1);
+    assert!(err.contains(&format!("axio bench: {missing}")), "{err}");
+    assert!(!out.contains(missing), "{out}");
 }
 
 #[test]

@@ -52,7 +52,9 @@ impl Child {
         let name = program.to_string_lossy().into_owned();
         let mut command =
             Command::new(std::env::current_exe().context("cannot find out where this command is")?);
-        command.args(["bench-end", "start", "--cpu", &cpu.to_string()]);
+        command.args(["bench-end", "start"]);
+        command.args(["--parent", &std::process::id().to_string()]);
+        command.args(["--cpu", &cpu.to_string()]);
         for (variable, value) in &variables.set {
             let mut setting = variable.clone();
             setting.push("=");

@@ -4,9 +4,11 @@
 //! * [`start`]: becomes another program on one CPU.
 //! * [`ping_pong`]: one message there and back, over and over.
 //! * [`connect_close`]: a connection for each.
+//! * [`asked`]: what the library answers when they ask.
 //! * [`answers`]: what they say.
 
 pub mod answers;
+pub mod asked;
 pub mod connect_close;
 pub mod ping_pong;
 pub mod start;
@@ -28,6 +30,9 @@ pub const MEASURED: u8 = 1;
 pub enum End {
     /// Become a program on one CPU that ends with its parent
     Start {
+        /// The process that starts it
+        #[arg(long)]
+        parent: i32,
         /// The CPU
         #[arg(long)]
         cpu: usize,
@@ -74,7 +79,12 @@ impl ClientArguments {
 /// Runs one of them.
 pub fn run(end: &End) -> Result<i32> {
     match end {
-        End::Start { cpu, set, program } => return start::run(*cpu, set, program),
+        End::Start {
+            parent,
+            cpu,
+            set,
+            program,
+        } => return start::run(*parent, *cpu, set, program),
         End::PingPongServer => ping_pong::server()?,
         End::PingPongClient(arguments) => ping_pong::client(arguments)?,
         End::ConnectServer => connect_close::server()?,

@@ -75,5 +75,6 @@ pub fn run(step: &Step<'_>, ends: &Ends) -> Result<Measured> {
         client_cpu_seconds: timed.cpu_seconds,
         server_cpu_seconds: served.cpu_seconds,
         latencies: Some(latencies),
+        reasons: [served.reason, timed.reason],
     })
 }

@@ -117,10 +117,16 @@ fn ratios(file: &Path, results: &Results) -> Result<(), Failure> {
             .map(value)
             .filter(|ratio| ratio.is_finite())
     };
-    let most = of(|result| result.summary.greatest_ratio.max(result.workload.floor))
-        .fold(1.0, f64::max)
+    let most = of(|result| {
+        result
+            .summary
+            .figure
+            .greatest_ratio
+            .max(result.workload.floor)
+    })
+    .fold(1.0, f64::max)
         * 1.3;
-    let least = of(|result| result.summary.least_ratio.min(result.workload.floor))
+    let least = of(|result| result.summary.figure.least_ratio.min(result.workload.floor))
         .fold(1.0, f64::min)
         / 1.3;
     let least = least.max(1e-3);
@@ -155,15 +161,15 @@ fn ratios(file: &Path, results: &Results) -> Result<(), Failure> {
         let (place, summary) = (place as f64, &result.summary);
         let floor = result.workload.floor;
         chart.draw_series([Rectangle::new(
-            [(place + 0.2, 1.0), (place + 0.8, summary.ratio)],
+            [(place + 0.2, 1.0), (place + 0.8, summary.figure.ratio)],
             AXIO.filled(),
         )])?;
         let middle = place + 0.5;
         chart.draw_series([
             PathElement::new(
                 [
-                    (middle, summary.least_ratio),
-                    (middle, summary.greatest_ratio),
+                    (middle, summary.figure.least_ratio),
+                    (middle, summary.figure.greatest_ratio),
                 ],
                 BLACK.stroke_width(2),
             ),
@@ -174,13 +180,13 @@ fn ratios(file: &Path, results: &Results) -> Result<(), Failure> {
         ])?;
     }
     let label = |(place, result): (usize, &WorkloadResults)| {
-        let top = result.summary.greatest_ratio.max(1.0) * 1.06;
+        let top = result.summary.figure.greatest_ratio.max(1.0) * 1.06;
         let style = TEXT
             .into_font()
             .color(&BLACK)
             .pos(Pos::new(HPos::Center, VPos::Bottom));
         Text::new(
-            result_tables::times(result.summary.ratio),
+            result_tables::times(result.summary.figure.ratio),
             (place as f64 + 0.5, top),
             style,
         )

@@ -15,8 +15,11 @@ use super::side::Variables;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two tries to reach the server while it starts.
 const TRY_EVERY: Duration = Duration::from_millis(10);
-/// Requests by which the rate is found; they warm the server up as well.
-const CALIBRATION_REQUESTS: u64 = 5000;
+/// Requests by which the rate is first guessed; most of their time is the start of the connections, and with the library
+/// their acceleration.
+const FIRST_REQUESTS: u64 = 5000;
+/// Part of a run by which the rate is found after that; it warms the server up as well.
+const CALIBRATION_SHARE: f64 = 0.25;
 /// Fewest and most requests of a run.
 const REQUESTS: (u64, u64) = (5000, 20_000_000);
 
@@ -59,9 +62,21 @@ impl Redis {
                 Child::start(&self.client, &arguments, client_cpu, variables)?.finish(deadline)?;
             Ok((Answer::of(&client.lines)?, client.cpu_seconds))
         };
-        let (trial, _) = ask(CALIBRATION_REQUESTS, calibration)?;
-        let wanted = (trial.per_second * step.duration.as_secs_f64()) as u64;
-        let requests = wanted.clamp(REQUESTS.0, REQUESTS.1);
+        let requests_in = |rate: f64, share: f64| {
+            let wanted = (rate * step.duration.as_secs_f64() * share) as u64;
+            wanted.clamp(REQUESTS.0, REQUESTS.1)
+        };
+        let (guess, _) = ask(FIRST_REQUESTS, calibration)?;
+        // Twice, for a guess that was far too low makes the next one short as well.
+        let (better, _) = ask(
+            requests_in(guess.per_second, CALIBRATION_SHARE),
+            calibration,
+        )?;
+        let (trial, _) = ask(
+            requests_in(better.per_second, CALIBRATION_SHARE),
+            calibration,
+        )?;
+        let requests = requests_in(trial.per_second, 1.0);
         let cpu_before = server.cpu_seconds()?;
         let (answer, client_cpu_seconds) = ask(requests, step.variables)?;
         let server_cpu_seconds = server.cpu_seconds()? - cpu_before;
@@ -75,6 +90,7 @@ impl Redis {
             client_cpu_seconds,
             server_cpu_seconds,
             latencies: None,
+            reasons: [None, None],
         })
     }
 }

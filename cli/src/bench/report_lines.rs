@@ -72,6 +72,11 @@ impl Carried {
         Ok(carried)
     }
 
+    /// Part of the bytes that went by ring.
+    pub fn ring_share(&self) -> f64 {
+        self.ring_bytes as f64 / self.ring_bytes.saturating_add(self.kernel_bytes).max(1) as f64
+    }
+
     /// Reasons with their counts, for a message.
     pub fn reasons_in_words(&self) -> String {
         let list: Vec<_> = self

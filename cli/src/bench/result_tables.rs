@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table};
 
 use super::results::{Results, WorkloadResults};
+use super::summary::Comparison;
 use super::workload::{Carrier, Metric, Workload};
 use crate::stat::words;
 use crate::table::table;
@@ -34,6 +35,9 @@ pub fn ratios(results: &Results) -> Table {
     ]);
     for result in &results.workloads {
         table.add_row(row(result));
+        for comparison in &result.summary.also {
+            table.add_row(further_row(result, comparison));
+        }
     }
     for column in 1..7 {
         if let Some(column) = table.column_mut(column) {
@@ -45,15 +49,6 @@ pub fn ratios(results: &Results) -> Table {
 
 fn row(result: &WorkloadResults) -> [String; 7] {
     let (workload, summary) = (result.workload, &result.summary);
-    let value = |value: f64| match workload.metric {
-        Metric::MedianNanoseconds => time(value),
-        Metric::PerSecond => format!("{}/s", thousands(value)),
-    };
-    let verdict = if summary.is_floor_met {
-        "met"
-    } else {
-        "MISSED"
-    };
     let ring = match workload.carrier {
         Carrier::Ring => {
             let (ring, kernel) = (
@@ -64,23 +59,64 @@ fn row(result: &WorkloadResults) -> [String; 7] {
         }
         Carrier::Kernel | Carrier::Any => words::bytes(summary.ring_bytes),
     };
+    let [kernel, axio, ratio, floor] = compared(result, &summary.figure);
     [
         workload.name.into(),
-        value(summary.kernel),
-        value(summary.axio),
-        format!(
-            "{} ({}–{})",
-            times(summary.ratio),
-            three_digits(summary.least_ratio),
-            three_digits(summary.greatest_ratio)
-        ),
-        format!("{}× {verdict}", workload.floor),
+        kernel,
+        axio,
+        ratio,
+        floor,
         ring,
         format!(
-            "{} → {}",
+            "{} → {} ({})",
             time(summary.kernel_cpu_ns),
-            time(summary.axio_cpu_ns)
+            time(summary.axio_cpu_ns),
+            times(summary.cpu_ratio())
         ),
+    ]
+}
+
+/// The same runs by another metric.
+fn further_row(result: &WorkloadResults, comparison: &Comparison) -> [String; 7] {
+    let what = match comparison.metric {
+        Metric::MedianNanoseconds => "median time",
+        Metric::PerSecond => "rate",
+    };
+    let [kernel, axio, ratio, floor] = compared(result, comparison);
+    let none = String::new;
+    [
+        format!("  its {what}"),
+        kernel,
+        axio,
+        ratio,
+        floor,
+        none(),
+        none(),
+    ]
+}
+
+fn compared(result: &WorkloadResults, comparison: &Comparison) -> [String; 4] {
+    let value = |value: f64| match comparison.metric {
+        Metric::MedianNanoseconds => time(value),
+        Metric::PerSecond => format!("{}/s", thousands(value)),
+    };
+    let floor = result.workload.floor;
+    let verdict = match (comparison.ratio >= floor, result.is_repeated) {
+        (true, false) => "met",
+        (false, false) => "MISSED",
+        (true, true) => "met, disturbed",
+        (false, true) => "missed, disturbed",
+    };
+    [
+        value(comparison.kernel),
+        value(comparison.axio),
+        format!(
+            "{} ({}–{})",
+            times(comparison.ratio),
+            three_digits(comparison.least_ratio),
+            three_digits(comparison.greatest_ratio)
+        ),
+        format!("{floor}× {verdict}"),
     ]
 }
 
@@ -159,6 +195,7 @@ pub fn times(ratio: f64) -> String {
 
 fn three_digits(value: f64) -> String {
     match value {
+        value if value < 0.9995 => format!("{value:.3}"),
         value if value < 9.995 => format!("{value:.2}"),
         value if value < 99.95 => format!("{value:.1}"),
         value => format!("{value:.0}"),
@@ -182,9 +219,9 @@ mod tests {
         let shown = [0.271, 12.34, 999.6, 85_400.0, 2.5e9].map(time);
         assert_eq!(
             shown,
-            ["0.27 ns", "12.3 ns", "1.00 µs", "85.4 µs", "2.50 s"]
+            ["0.271 ns", "12.3 ns", "1.00 µs", "85.4 µs", "2.50 s"]
         );
-        assert_eq!([0.987, 5.0, 152.3].map(times), ["0.99×", "5.00×", "152×"]);
+        assert_eq!([0.987, 5.0, 152.3].map(times), ["0.987×", "5.00×", "152×"]);
         assert_eq!([950.0, 34_567.0].map(thousands), ["950", "34.6 k"]);
     }
 }

@@ -43,6 +43,8 @@ pub struct WorkloadResults {
     pub summary: Summary,
     /// All runs, in their order.
     pub samples: Vec<Sample>,
+    /// Whether they were disturbed and made once more; the later ones count.
+    pub is_repeated: bool,
 }
 
 impl WorkloadResults {

@@ -20,6 +20,8 @@ pub struct Served {
     pub exchanges: u64,
     /// CPU time they took.
     pub cpu_seconds: f64,
+    /// What the library answered about the connection, if it was asked and is there: the code of a reason.
+    pub reason: Option<u32>,
 }
 
 /// A client is done.
@@ -31,11 +33,13 @@ pub struct Timed {
     pub cpu_seconds: f64,
     /// Nanoseconds of an exchange, and how many took that long.
     pub histogram: Vec<(u64, u64)>,
+    /// As [`Served::reason`].
+    pub reason: Option<u32>,
 }
 
 impl Timed {
     /// What a client has measured.
-    pub fn of(seconds: f64, cpu_seconds: f64, latencies: &Latencies) -> Timed {
+    pub fn of(seconds: f64, cpu_seconds: f64, latencies: &Latencies, reason: Option<u32>) -> Timed {
         let step = latencies
             .iter_recorded()
             .map(|step| (step.value_iterated_to(), step.count_at_value()));
@@ -43,6 +47,7 @@ impl Timed {
             seconds,
             cpu_seconds,
             histogram: step.collect(),
+            reason,
         }
     }
 

@@ -42,6 +42,7 @@ pub fn server() -> Result<()> {
     say(&Served {
         exchanges,
         cpu_seconds: own_cpu_seconds() - cpu_before,
+        reason: None,
     })
 }
 
@@ -63,7 +64,12 @@ pub fn client(arguments: &ClientArguments) -> Result<()> {
     }
     let cpu_seconds = own_cpu_seconds() - cpu_before;
     drop(connect(arguments.port)?);
-    say(&Timed::of(previous.as_secs_f64(), cpu_seconds, &times))
+    say(&Timed::of(
+        previous.as_secs_f64(),
+        cpu_seconds,
+        &times,
+        None,
+    ))
 }
 
 fn connect(port: u16) -> Result<TcpStream> {

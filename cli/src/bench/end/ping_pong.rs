@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::answers::{Listening, Served, Timed, say};
-use super::{ClientArguments, MEASURED, MESSAGE_BYTES, WARMING_UP};
+use super::{ClientArguments, MEASURED, MESSAGE_BYTES, WARMING_UP, asked};
 use crate::bench::child::own_cpu_seconds;
 use crate::bench::sample::{latencies, note};
 
@@ -37,6 +37,7 @@ pub fn server() -> Result<()> {
     say(&Served {
         exchanges,
         cpu_seconds: own_cpu_seconds() - cpu_before,
+        reason: asked::reason(&stream),
     })
 }
 
@@ -74,8 +75,14 @@ pub fn client(arguments: &ClientArguments) -> Result<()> {
         previous = elapsed;
     }
     let cpu_seconds = own_cpu_seconds() - cpu_before;
+    let reason = asked::reason(&stream);
     drop(stream);
-    say(&Timed::of(previous.as_secs_f64(), cpu_seconds, &times))
+    say(&Timed::of(
+        previous.as_secs_f64(),
+        cpu_seconds,
+        &times,
+        reason,
+    ))
 }
 
 fn exchange(stream: &mut TcpStream, kind: u8, number: &mut u64) -> Result<()> {

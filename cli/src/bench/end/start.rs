@@ -3,16 +3,20 @@
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::bench::cpus::stay_on;
 use crate::run::environment::Environment;
 
 /// Returns only with an error.
-pub fn run(cpu: usize, set: &[OsString], program: &[OsString]) -> Result<i32> {
+pub fn run(parent: i32, cpu: usize, set: &[OsString], program: &[OsString]) -> Result<i32> {
     stay_on(cpu)?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
+    // A parent that was gone before that sends nothing any more (PR_SET_PDEATHSIG(2const)).
+    if nix::unistd::getppid().as_raw() != parent {
+        bail!("the command that started this is gone");
+    }
     let pair = |setting: &OsString| {
         let (name, value) = settings::parse::split_variable(setting.as_bytes())?;
         Some((os(name), os(value)))

@@ -157,7 +157,7 @@ enum axio_reason {
 };
 #define AXIO_REASON_COUNT 38
 
-/* How a reason is judged; "failed" is said on standard error under AXIO_STRICT=1. */
+/* How a reason is judged; "failed" is an error of the socket (ECONNRESET) under AXIO_STRICT=1. */
 enum axio_reason_class {
 	AXIO_REASON_CLASS_NONE = 0,   /* accelerated, or on its way */
 	AXIO_REASON_CLASS_ASKED = 1,  /* the user, a rule or the program asked for the kernel path */

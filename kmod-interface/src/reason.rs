@@ -1,7 +1,7 @@
 //! The closed list of reasons why a socket is not accelerated (or no longer is). Names are stable: they appear in
 //! `axio stat`, `axio why`, `AXIO_REPORT` and the status ioctl.
 
-/// How a reason is judged. `Failed` is said on standard error under `AXIO_STRICT=1`.
+/// How a reason is judged. `Failed` is an error of the socket under `AXIO_STRICT=1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasonClass {
     /// The socket is accelerated, or still on its way.

@@ -198,7 +198,7 @@ pub const OPTIONS: &[OptionRow] = &[
         changes_semantics: true,
         sentence: "For tests: with `1` wrong settings end the program at its start, `axio run` starts nothing that it \
                    cannot accelerate, and a socket that should have been accelerated and was not (a reason of the \
-                   class *failed*) is always said on standard error.",
+                   class *failed*; of `timed_out` the last) is reset (`ECONNRESET`), with a line on standard error; others go on.",
     },
     OptionRow {
         key: OptionKey::Report,

@@ -14,7 +14,7 @@ use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::sync::{AtomicU32, Ordering};
 use fastpath::wait::SpinPolicy;
-use kmod_interface::reason::Reason;
+use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
 use settings::Settings;
 
@@ -165,6 +165,13 @@ fn say_panic(panic: &std::panic::PanicHookInfo<'_>) {
     );
 }
 
+/// Acceleration is off because something of ours failed, and AXIO_STRICT=1 makes that an error of every matching socket.
+#[must_use]
+pub fn has_failed_strictly() -> bool {
+    settings().strict
+        && reason_when_off().is_some_and(|reason| reason.class() == ReasonClass::Failed)
+}
+
 /// Runs a step of a call; a panic of ours ends that call with an error and acceleration for the process, never the
 /// program.
 #[inline(always)]
@@ -213,6 +220,7 @@ fn fail_internally() {
 /// A direction changed its carrier, or bells were consumed that an epoll set may have been asleep for.
 #[cold]
 pub fn readiness_changed(stream: &Stream) {
+    crate::upgrade::note_condemned(stream);
     crate::readiness::changes::changed(stream);
 }
 

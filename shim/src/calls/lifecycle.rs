@@ -81,7 +81,7 @@ pub unsafe extern "C" fn after_connect(
 ) -> c_int {
     process::unless_confined(0, || {
         process::complain();
-        if !process::is_on()
+        if !(process::is_on() || process::has_failed_strictly())
             || (result != 0 && error != EINPROGRESS)
             || (address as usize) < 4096
             || length < 16
@@ -106,9 +106,9 @@ pub unsafe extern "C" fn after_connect(
             return 0;
         }
         let wish = fd_table::wish(descriptor);
-        if manage(descriptor, role::CONNECTING)
-            && let Some(stream) = fd_table::stream(descriptor)
-        {
+        if let Err(reason) = manage(descriptor, role::CONNECTING) {
+            strictly_refuse(descriptor, reason, wish);
+        } else if let Some(stream) = fd_table::stream(descriptor) {
             opt_in::inherit(&stream, wish);
             upgrade::after_connect(&stream, result == 0);
         }
@@ -124,13 +124,15 @@ pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
         }
         // Facts about an earlier socket of this number, which was closed behind us.
         fd_table::drop_facts(descriptor);
-        if !process::is_on() {
+        if !(process::is_on() || process::has_failed_strictly()) {
             return;
         }
-        if fd_table::accepts_fast(listener).unwrap_or_else(|| may_go_fast(listener, descriptor))
-            && manage(descriptor, role::ACCEPTING)
-            && let Some(stream) = fd_table::stream(descriptor)
-        {
+        if !fd_table::accepts_fast(listener).unwrap_or_else(|| may_go_fast(listener, descriptor)) {
+            return;
+        }
+        if let Err(reason) = manage(descriptor, role::ACCEPTING) {
+            strictly_refuse(descriptor, reason, fd_table::wish(listener));
+        } else if let Some(stream) = fd_table::stream(descriptor) {
             opt_in::inherit(&stream, fd_table::wish(listener));
         }
     });
@@ -162,8 +164,12 @@ pub fn is_tcp(descriptor: c_int) -> bool {
 }
 
 /// Begins to manage a socket: an endpoint in family memory, a row in the statistics page, a word in the table.
-pub fn manage(descriptor: c_int, role: u32) -> bool {
-    begin_managing(descriptor, role).is_some()
+fn manage(descriptor: c_int, role: u32) -> Result<(), Reason> {
+    let managed = begin_managing(descriptor, role);
+    if let Err(reason) = managed {
+        TROUBLE.store(reason as u32, Ordering::Relaxed);
+    }
+    managed
 }
 
 /// Why a socket could not be managed lately, as a reason; 0 = none.
@@ -174,25 +180,26 @@ pub fn trouble() -> Option<Reason> {
     Reason::from_code(TROUBLE.load(Ordering::Relaxed)).filter(|reason| *reason != Reason::None)
 }
 
-fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
+/// A matching socket could not be managed. `wish`: what the program has asked for it.
+#[cold]
+fn strictly_refuse(descriptor: c_int, reason: Reason, wish: Option<bool>) {
+    if wish.unwrap_or(process::settings().mode != Mode::OptIn) {
+        upgrade::not_managed(descriptor, reason);
+    }
+}
+
+fn begin_managing(descriptor: c_int, role: u32) -> Result<(), Reason> {
+    if let Some(reason) = process::reason_when_off() {
+        return Err(reason);
+    }
     if fd_table::is_used(descriptor) {
         number_returned(descriptor);
     }
-    let troubled = |reason: Reason| TROUBLE.store(reason as u32, Ordering::Relaxed);
-    if fd_table::ensure().is_err() {
-        troubled(Reason::OutOfMemory);
-        return None;
-    }
-    if let Err(blame) = family::ensure() {
-        troubled(crate::discovery::reason_of(blame));
-        return None;
-    }
-    let place = family::process_place()?;
+    fd_table::ensure().map_err(|_| Reason::OutOfMemory)?;
+    family::ensure().map_err(crate::discovery::reason_of)?;
+    let place = family::process_place().ok_or(Reason::TooManySockets)?;
     status::ensure_page();
-    let Some((index, endpoint)) = family::allocate_endpoint() else {
-        troubled(Reason::TooManySockets);
-        return None;
-    };
+    let (index, endpoint) = family::allocate_endpoint().ok_or(Reason::TooManySockets)?;
     endpoint.role.set(role);
     endpoint.next_turn.set(1);
     endpoint.wished.store(1, Ordering::Relaxed);
@@ -206,7 +213,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
     );
     if !endpoint.add_numbers(place, 1) {
         family::free_endpoint(index);
-        return None;
+        return Err(Reason::TooManySockets);
     }
     status::open_row(endpoint, index, descriptor, role);
     count(Counter::SocketsSeen, 1);
@@ -217,7 +224,7 @@ fn begin_managing(descriptor: c_int, role: u32) -> Option<()> {
         endpoint.generation.load(Ordering::Acquire),
     );
     crate::readiness::changes::managed(descriptor);
-    Some(())
+    Ok(())
 }
 
 /// The kernel returned a number that the table still knows: it was closed behind us (POSIX.md R11).

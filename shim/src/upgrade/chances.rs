@@ -53,6 +53,16 @@ pub(super) fn passed_bytes(endpoint: &Endpoint, bytes: u64) -> bool {
     true
 }
 
+/// Whether this connection, whose chance came to nothing, will have another one.
+pub(super) fn is_one_left(endpoint: &Endpoint) -> bool {
+    let next_bytes = endpoint.next_bytes.get();
+    if next_bytes != 0 {
+        next_bytes <= LAST_BYTES
+    } else {
+        endpoint.next_turn.get() < LAST_TURN + CHANCE_TURNS
+    }
+}
+
 /// Whether both ends look out for each other at this turn: the 1st, 8th, 64th, 512th, and some after each.
 fn is_chance(turns: u32) -> bool {
     let mut first = 1;

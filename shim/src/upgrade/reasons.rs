@@ -1,11 +1,17 @@
 //! Why a connection stays on the kernel path, or goes back to it: kept with the socket, counted, and said to whoever
 //! listens.
+//!
+//! Under AXIO_STRICT=1 a reason of the class *failed* is an error of the socket, as if the far side had reset it: one
+//! ECONNRESET, then ends. A handshake that ran out of time fails only when no other chance will come: its ends may simply
+//! have been slow to make their calls, which is their right.
 
+use super::chances;
 use super::negotiation::drop_negotiation;
 use crate::{fd_table, log, process, status};
 use core::ffi::c_int;
+use fastpath::endpoint::binding;
 use fastpath::statistics::count;
-use fastpath::stream::Stream;
+use fastpath::stream::{Stream, line};
 use fastpath::sync::Ordering;
 use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
@@ -24,18 +30,64 @@ pub(super) fn note(stream: &Stream, reason: Reason) {
     if reason == Reason::ProofFailed {
         count(Counter::ProofsFailed, 1);
     }
+    let is_last = reason != Reason::TimedOut || !chances::is_one_left(endpoint);
+    if process::settings().strict && reason.class() == ReasonClass::Failed && is_last {
+        endpoint.wished.store(0, Ordering::Relaxed);
+        return fail(stream.descriptor, reason);
+    }
+    say(
+        stream.descriptor,
+        b"stays on the kernel path: ",
+        reason,
+        LogLevel::Warn,
+    );
+}
+
+/// A connected socket of the program's becomes an error, and one line says why.
+fn fail(descriptor: c_int, reason: Reason) {
+    say(
+        descriptor,
+        b"is ended, as AXIO_STRICT=1 asks: ",
+        reason,
+        LogLevel::Error,
+    );
+    // False: it had ended before, and says so itself.
+    let _ = line::end_by_reset(descriptor);
+}
+
+/// A matching socket is not managed: under AXIO_STRICT=1 an error, if that is a failure.
+pub fn not_managed(descriptor: c_int, reason: Reason) {
+    if process::settings().strict && reason.class() == ReasonClass::Failed {
+        fail(descriptor, reason);
+    }
+}
+
+/// A stream was reset for what was found in it: said once.
+pub fn note_condemned(stream: &Stream) {
+    let endpoint = stream.endpoint;
+    // It has nothing to wish for any more.
+    if endpoint.binding.load(Ordering::Acquire) == binding::CONDEMNED
+        && endpoint.wished.swap(0, Ordering::Relaxed) != 0
+        && let Some(reason) = Reason::from_code(endpoint.reason.load(Ordering::Relaxed))
+    {
+        let level = if process::settings().strict {
+            LogLevel::Error
+        } else {
+            LogLevel::Warn
+        };
+        say(stream.descriptor, b"was reset: ", reason, level);
+    }
+}
+
+/// `failed`: how loud a reason of that class is.
+fn say(descriptor: c_int, what: &[u8], reason: Reason, failed: LogLevel) {
     let level = match reason.class() {
-        ReasonClass::Failed if process::settings().strict => LogLevel::Error,
-        ReasonClass::Failed => LogLevel::Warn,
+        ReasonClass::Failed => failed,
         _ => LogLevel::Info,
     };
     let name = reason.name().as_bytes();
     let sentence = reason.sentence().as_bytes();
-    log::about(
-        level,
-        stream.descriptor,
-        &[b"stays on the kernel path: ", name, b": ", sentence],
-    );
+    log::about(level, descriptor, &[what, name, b": ", sentence]);
 }
 
 /// Back to the kernel for good, with a reason; what is on the ring is read from there first.

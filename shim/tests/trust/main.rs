@@ -1,5 +1,5 @@
 //! Who may be trusted with what, tried with the library in real processes: strangers and attackers at discovery, limits
-//! and sandboxes, malformed offers, a far side that lies, and more connections than slots (TRUST.md, CHANNEL.md).
+//! and sandboxes, malformed offers, failures that are to be errors, a far side that lies, and more connections than slots (TRUST.md, CHANNEL.md).
 
 #[path = "../built/mod.rs"]
 mod built;
@@ -10,3 +10,4 @@ mod limits;
 mod lying_far_side;
 mod slots;
 mod strangers;
+mod strict;

@@ -57,6 +57,8 @@ enum order {
     NO_MEMORY,  /* no more address space than there is, and so many KiB */
     OPEN_COUNT, /* sockets this process holds */
     CLOSE,      /* the connection */
+    SWAP,       /* this connection is put aside, the one that was there comes back */
+    WRITE_BEHIND, /* one byte, by a system call of the program's own */
     END,        /* exit, with a report */
 };
 
@@ -78,10 +80,26 @@ static unsigned char byte_at(int direction, uint64_t position)
     return (unsigned char)(position * 31 + (position >> 8) * 7 + (unsigned)direction * 101);
 }
 
+/* write(2) of one byte, as Go or io_uring would: no library sees it. */
+static long write_behind(int descriptor)
+{
+    static const char byte = 'x';
+    long result;
+#if defined(__x86_64__)
+    __asm__ volatile("syscall" : "=a"(result) : "a"(SYS_write), "D"(descriptor), "S"(&byte), "d"(1) : "rcx", "r11", "memory");
+#else
+    register long number __asm__("x8") = SYS_write, first __asm__("x0") = descriptor, third __asm__("x2") = 1;
+    register const char *second __asm__("x1") = &byte;
+    __asm__ volatile("svc 0" : "+r"(first) : "r"(number), "r"(second), "r"(third) : "memory");
+    result = first;
+#endif
+    return result;
+}
+
 static struct answer act(const struct told *told)
 {
-    static int listener = -1, connection = -1, connects;
-    static uint64_t sent, received;
+    static int listener = -1, connection = -1, connects, other = -1, other_connects;
+    static uint64_t sent, received, other_sent, other_received;
     static int fillers[4096], filled;
     static unsigned char bytes[1 << 16];
     struct answer answer = {.result = 0};
@@ -199,6 +217,16 @@ static struct answer act(const struct told *told)
         answer.result = close(connection);
         connection = -1;
         break;
+    case SWAP: {
+        int number = connection, role = connects;
+        uint64_t out = sent, in = received;
+        connection = other, connects = other_connects, sent = other_sent, received = other_received;
+        other = number, other_connects = role, other_sent = out, other_received = in;
+        break;
+    }
+    case WRITE_BEHIND:
+        answer.result = write_behind(connection) == 1 ? 0 : -1;
+        break;
     case END:
         break;
     }
@@ -231,6 +259,7 @@ struct setting {
     int refusal;       /* the errno */
     const char *mode;  /* AXIO_UPGRADE; 0: eager */
     const char *more;  /* one more setting, NAME=VALUE */
+    const char *also;  /* and another */
     int without_library;
 };
 
@@ -300,13 +329,14 @@ static struct end start(const struct setting *setting)
     pid_t child = fork();
     must(child >= 0, "fork");
     if (child == 0) {
-        char library[4096], mode[64], more[4096];
-        char *environment[4] = {library, mode, more, 0};
+        char library[4096], mode[64], more[4096], also[4096];
+        char *environment[5] = {library, mode, more, also, 0};
         doing = "becoming an end";
         snprintf(library, sizeof library, "%s=%s", setting->without_library ? "UNUSED" : "LD_PRELOAD",
                  getenv("TRIAL_LIBRARY"));
         snprintf(mode, sizeof mode, "AXIO_UPGRADE=%s", setting->mode ? setting->mode : "eager");
         snprintf(more, sizeof more, "%s", setting->more ? setting->more : "UNUSED_TOO=");
+        snprintf(also, sizeof also, "%s", setting->also ? setting->also : "UNUSED_AS_WELL=");
         if (ends[1] != CONTROL)
             must(dup2(ends[1], CONTROL) == CONTROL, "dup2");
         else

@@ -21,6 +21,7 @@ packages=(gcc g++ libc6-dev make procps python3 curl iproute2 redis-server redis
 stages=(
     "packages|what the tests need is installed|scripts/install_packages.sh ${packages[*]}"
     "format|rustfmt has nothing to change|cargo fmt --all --check"
+    "lint|clippy has nothing to say, with the features of the shipped build and with those of the test builds|cargo clippy --workspace --all-targets -- -D warnings && cargo clippy -p shim --all-targets --features step-hooks,readiness-faults,without-knock -- -D warnings && cargo clippy -p fastpath --all-targets --features step-hooks,test-paths -- -D warnings"
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
     "unit|unit and integration tests of every crate, C headers and documents against constants, the paths' one suite|cargo test --workspace && cargo test -p fastpath --features test-paths --test path_conformance"
     "exports|the library exports its one table of calls and re-enters none of them|scripts/check_exports.sh $target/release/libaxio.so"

@@ -17,6 +17,16 @@
 //! * [`path`]: what carries the writing of one side to the other: shared pages of one host, and more to come.
 //! * [`channel`]: the two regions of a path, their slots, ring space and claims; the channels of this process.
 //! * [`fault`]: deliberate bugs for the model tests.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 
 pub mod backoff;
 pub mod bell;

@@ -132,6 +132,10 @@ const fn lines(bytes: usize) -> usize {
 impl RegionLayout {
     /// The layout of a size class, or nothing when the class does not exist.
     #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "checked in the line before; constant functions have no `get`"
+    )]
     pub const fn of_class(class: u32) -> Option<RegionLayout> {
         if (class as usize) < CLASSES.len() {
             Some(CLASSES[class as usize])
@@ -215,6 +219,7 @@ impl RegionLayout {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
 const _: () = {
     let mut class = 0;
     while class < CLASSES.len() {

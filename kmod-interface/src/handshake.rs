@@ -59,10 +59,13 @@ impl AddressPair {
     #[must_use]
     pub fn name(&self, end: End) -> [u8; NAME_BYTES] {
         fn hex(out: &mut [u8], bytes: &[u8]) {
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-                pair[0] = DIGITS[usize::from(byte >> 4)];
-                pair[1] = DIGITS[usize::from(byte & 15)];
+            let digit = |value: u8| match value {
+                0..=9 => b'0' + value,
+                _ => b'a' + value - 10,
+            };
+            for ([high, low], byte) in out.as_chunks_mut().0.iter_mut().zip(bytes) {
+                *high = digit(byte >> 4);
+                *low = digit(byte & 15);
             }
         }
         let mut name = [0; NAME_BYTES];
@@ -140,8 +143,11 @@ impl Offer {
     /// The first thing found wrong, in the order of [`OfferError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Offer, OfferError> {
         let bytes: &[u8; OFFER_BYTES] = bytes.try_into().map_err(|_| OfferError::Length)?;
+        let (words, _) = bytes.as_chunks();
         let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+            words
+                .get(at / 4)
+                .map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         if word(0) != MAGIC {

@@ -15,6 +15,16 @@
 //! * [`statistics`]: the page other processes of the same user may read.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 
 pub mod channel_layout;
 pub mod control_event;

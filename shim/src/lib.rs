@@ -13,6 +13,16 @@
 //! * [`upgrade`]: evidence, and when discovery is tried.
 //! * [`readiness`]: epoll, poll, select over two carriers.
 //! * [`status`]: the statistics page, the status ioctl, the report at exit.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 
 pub mod boundary;
 pub mod calls;

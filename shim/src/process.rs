@@ -62,9 +62,10 @@ pub fn keep_complaint(line: &[u8]) {
     // SAFETY: the constructor runs alone.
     let text = unsafe { &mut *COMPLAINTS.text.get() };
     let used = COMPLAINTS.bytes.load(Ordering::Relaxed) as usize;
-    if let Some(place) = text.get_mut(used..used + line.len() + 1) {
-        place[..line.len()].copy_from_slice(line);
-        place[line.len()] = b'\n';
+    let place = text.get_mut(used..used + line.len() + 1);
+    if let Some((end, place)) = place.and_then(<[u8]>::split_last_mut) {
+        place.copy_from_slice(line);
+        *end = b'\n';
         COMPLAINTS
             .bytes
             .store((used + line.len() + 1) as u32, Ordering::Relaxed);

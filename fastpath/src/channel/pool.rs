@@ -16,6 +16,7 @@ use kmod_interface::channel_layout::{CLASSES, RegionLayout};
 use kmod_interface::limits::POOL_PAGE_BYTES;
 use kmod_interface::ring_layout::{is_inside_pool, is_ring_length};
 
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
 const PAGE_WORDS: usize = {
     let last = CLASSES[CLASSES.len() - 1];
     ((last.pool_bytes() / POOL_PAGE_BYTES) as usize).div_ceil(64)

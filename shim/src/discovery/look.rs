@@ -238,7 +238,8 @@ fn read_answer(answer: &[u8], family: AddressFamily, id: &[u8; 36]) -> Result<Fa
         return Err(Refusal::Errno(negative.wrapping_neg()));
     }
     let message = answer
-        .get(HEADER_BYTES..HEADER_BYTES + MESSAGE_BYTES)
+        .get(HEADER_BYTES..)
+        .and_then(|rest| rest.first_chunk::<MESSAGE_BYTES>())
         .ok_or_else(odd)?;
     // A listener answers for addresses that no connection has. An IPv6 socket may answer for an IPv4 pair, then with
     // mapped addresses; its ports are compared like any others.

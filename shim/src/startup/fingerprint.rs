@@ -2,6 +2,10 @@
 //! the one and by the compiler for the other.
 
 /// FNV-1a over all parts, each ended by a zero byte.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "runs in the compiler and in the build script only"
+)]
 pub const fn of(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut part = 0;

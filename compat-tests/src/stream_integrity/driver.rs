@@ -1,7 +1,7 @@
 //! Runs seeds in pairs of processes, judges their ends, counts what the shim reports.
 
 use super::plan::Plan;
-use super::side::{End, WANTED_SWITCHES};
+use super::side::{EXIT_FAILED, End, WANTED_SWITCHES};
 use crate::torture::processes::{self, Environment, Process};
 use crate::torture::report::Report;
 use std::collections::BTreeMap;
@@ -234,26 +234,44 @@ fn run_pair(
     }
 }
 
-/// What a reset looks like at both ends, and nothing else: no byte in the wrong place, no hang, no other error.
+/// What a reset looks like at both ends, and nothing else: no byte in the wrong place, no hang, no crash, no other error.
 fn tells_of_resets_only(text: &str) -> bool {
-    let mut findings = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("FAIL process"))
-        // The second line of each is the socket's status.
-        .filter(|line| !line.contains(" written "))
-        .peekable();
-    findings.peek().is_some()
-        && findings.all(|line| {
-            // ENOTCONN: the leaver's own socket, whose reset was a disconnect, once the error has been shown.
-            [
-                "failed: Connection reset by peer",
-                "failed: Broken pipe",
-                "Transport endpoint is not connected",
-            ]
-            .iter()
-            .any(|error| line.contains(error))
-        })
+    let mut resets = 0;
+    for line in text.lines().map(str::trim) {
+        match line.strip_prefix("FAIL process ") {
+            // The second line of each finding is the socket's status.
+            Some(finding) if is_status(finding) => {}
+            Some(finding) if is_reset(finding) => resets += 1,
+            Some(_) => return false,
+            None if line.starts_with("NOTE ") || is_told_end(line) => {}
+            None => return false,
+        }
+    }
+    resets > 0
+}
+
+/// `PROCESS End written N received N: ...`, as a side tells it with a finding.
+fn is_status(finding: &str) -> bool {
+    let mut words = finding.split(' ').skip(1);
+    matches!(words.next(), Some("Client" | "Server")) && words.next() == Some("written")
+}
+
+fn is_reset(finding: &str) -> bool {
+    // ENOTCONN: the leaver's own socket, whose reset was a disconnect, once the error has been shown.
+    [
+        "failed: Connection reset by peer",
+        "failed: Broken pipe",
+        "Transport endpoint is not connected",
+    ]
+    .iter()
+    .any(|error| finding.contains(error))
+}
+
+/// A process that has told its finding ends this way; a signal, a hang or another code is a finding of its own.
+fn is_told_end(line: &str) -> bool {
+    ["client", "server"]
+        .iter()
+        .any(|name| line == format!("the {name} ended with {EXIT_FAILED}"))
 }
 
 fn judge_switches(run: &Run, plan: &Plan, outcome: &Outcome) -> Verdict {
@@ -281,4 +299,29 @@ fn judge_switches(run: &Run, plan: &Plan, outcome: &Outcome) -> Verdict {
         outcome.switches,
         report.to_text()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESET: &str = "the client ended with 3
+      FAIL process 71 sending at 900 failed: Broken pipe (os error 32)
+      FAIL process 71 Client written 900 received 800: path 1 state 4
+      NOTE Server leaving: written 800 received 700, path 1";
+
+    #[test]
+    fn a_reset_at_both_ends_is_told_apart_from_everything_else() {
+        assert!(tells_of_resets_only(RESET));
+        for other in [
+            "the server ended with 139",
+            "the server did not end: process 72: [72 server waits in 'do_poll' syscall 7]",
+            "FAIL process 72 byte 5 came twice",
+            "FAIL process 72 HANG: no byte for 20 s; process 72:",
+            "thread 'main' panicked at src/x.rs",
+        ] {
+            assert!(!tells_of_resets_only(&format!("{RESET}\n      {other}")));
+        }
+        assert!(!tells_of_resets_only("the client ended with 3"));
+    }
 }

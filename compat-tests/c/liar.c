@@ -1,7 +1,8 @@
 /* A library that lies, to show that the oracle notices (tests/the_oracle_notices.rs).
  *
  * It claims to be the fast path: the status request says "accelerated" and, unless LIAR=idle, that every byte went by
- * ring. LIAR chooses what it does wrong: `nothing`, `errno`, `byte`, `hang`, `idle`, `chatter`. */
+ * ring. LIAR chooses what it does wrong: `nothing`, `errno`, `byte`, `hang`, `idle`, `chatter`,
+ * `complaint`. */
 #define _GNU_SOURCE
 #include <axio.h>
 #include <dlfcn.h>
@@ -72,6 +73,7 @@ ssize_t recv(int fd, void *buffer, size_t length, int flags) {
             if (wrong("errno") && received < 0) error = EINTR;
             if (wrong("hang")) pause();
             if (wrong("chatter")) (void)!write(STDOUT_FILENO, "I am here\n", 10);
+            if (wrong("complaint")) (void)!write(STDERR_FILENO, "axio: something failed\n", 23);
         }
     }
     errno = error;

@@ -21,6 +21,8 @@ pub struct Case {
     pub environment: &'static [(&'static str, &'static str)],
     /// The far side is killed by the script.
     pub far_dies: bool,
+    /// Words one of which each line holds that the library may write to standard error; without any it writes none.
+    pub complaints: &'static [&'static str],
     /// The script.
     pub body: fn(&mut Stage),
 }
@@ -38,6 +40,7 @@ impl Case {
             proof: Proof::OwnBytes,
             environment: &[],
             far_dies: false,
+            complaints: &[],
             body,
         }
     }
@@ -74,6 +77,13 @@ impl Case {
     #[must_use]
     pub const fn environment(mut self, variables: &'static [(&'static str, &'static str)]) -> Case {
         self.environment = variables;
+        self
+    }
+
+    /// The library may say something with one of these words on standard error.
+    #[must_use]
+    pub const fn complaints(mut self, words: &'static [&'static str]) -> Case {
+        self.complaints = words;
         self
     }
 

@@ -306,7 +306,12 @@ fn gather(case: &Case, player: Player, run: &mut Run) {
         }
     }
     for line in player.errors.join().unwrap_or_default().lines() {
-        run.notes.push(format!("{name} stderr: {line}"));
+        if is_undeclared(case, line) {
+            run.failures
+                .push(format!("{name}: the library complains: {line}"));
+        } else {
+            run.notes.push(format!("{name} stderr: {line}"));
+        }
     }
     let killed = case.far_dies && player.role == Role::Far;
     match player.ended {
@@ -315,6 +320,11 @@ fn gather(case: &Case, player: Player, run: &mut Run) {
         Some(status) => run.failures.push(format!("{name} ended with {status}")),
         None => run.failures.push(format!("{name} could not be waited for")),
     }
+}
+
+/// True for a line of the library's own that the case does not expect. Under `AXIO_STRICT=1` these are its errors.
+fn is_undeclared(case: &Case, line: &str) -> bool {
+    line.starts_with("axio: ") && !case.complaints.iter().any(|words| line.contains(words))
 }
 
 fn told(line: &str) -> Told {
@@ -339,6 +349,19 @@ fn told(line: &str) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Stage;
+
+    fn nothing(_: &mut Stage) {}
+
+    #[test]
+    fn a_complaint_of_the_library_is_a_fault_unless_the_case_expects_it() {
+        let case = Case::new("x", "send", nothing);
+        let line = "axio: descriptor 7 stays on the kernel path: forbidden: A limit.";
+        assert!(is_undeclared(&case, line));
+        assert!(!is_undeclared(&case, "a program's own words"));
+        assert!(!is_undeclared(&case.complaints(&["forbidden"]), line));
+        assert!(is_undeclared(&case.complaints(&["name_taken"]), line));
+    }
 
     #[test]
     fn counts_are_read_back() {

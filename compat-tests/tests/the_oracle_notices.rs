@@ -90,3 +90,8 @@ fn bytes_that_do_not_travel_by_ring_are_noticed() {
 fn output_of_the_library_is_noticed() {
     is_noticed("chatter", "wrote to standard output");
 }
+
+#[test]
+fn a_complaint_of_the_library_is_noticed() {
+    is_noticed("complaint", "the library complains: axio: something failed");
+}

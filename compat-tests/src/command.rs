@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::case::{ALL_KINDS, Case, Kind, Mode};
 use crate::director::Settings;
 use crate::verdict::{self, Verdict};
-use crate::{cases, known_gaps, library, report, rows};
+use crate::{cases, library, report, rows};
 
 const USAGE: &str = "\
 options:
@@ -22,6 +22,7 @@ options:
   --repeat N         every run N times (1)
   --watchdog SECONDS after which a run is a hang (60)
   --list             names of the cases and nothing else
+  --write            writes COMPATIBILITY.md and nothing else; a whole run fails when the file is not what it would be
   -v                 print every transcript";
 
 /// What was asked for.
@@ -35,6 +36,7 @@ struct Options {
     repeat: usize,
     watchdog: Duration,
     list: bool,
+    write: bool,
     verbose: bool,
 }
 
@@ -50,6 +52,7 @@ impl Options {
             repeat: 1,
             watchdog: Duration::from_secs(60),
             list: false,
+            write: false,
             verbose: false,
         };
         let mut words = words.iter();
@@ -80,6 +83,7 @@ impl Options {
                 "--repeat" => options.repeat = number(value()?)?.max(1),
                 "--watchdog" => options.watchdog = Duration::from_secs(number(value()?)? as u64),
                 "--list" => options.list = true,
+                "--write" => options.write = true,
                 "-v" => options.verbose = true,
                 other => return Err(format!("unknown option {other}\n{USAGE}")),
             }
@@ -96,7 +100,7 @@ impl Options {
         Ok(options)
     }
 
-    /// True when nothing was left out, so that the document may be written.
+    /// True when nothing was left out, so that what is about all cases can be judged.
     fn is_whole(&self) -> bool {
         self.only.is_none()
             && self.kind.is_none()
@@ -149,6 +153,12 @@ fn try_run(words: &[String], actor: &Path) -> Result<bool, String> {
             println!("{}/{}", case.call, case.name);
         }
         return Ok(true);
+    }
+    if options.write {
+        let text = report::compatibility_document();
+        return std::fs::write(DOCUMENT, text)
+            .map(|()| true)
+            .map_err(|error| format!("{DOCUMENT}: {error}"));
     }
     let modes = if options.modes.is_empty() {
         Mode::ALL.to_vec()
@@ -212,7 +222,7 @@ fn play(
                         return;
                     };
                     let judged = verdict::judge(case, *kind, modes, settings, options.verbose);
-                    for verdict in judged.iter().filter(|verdict| !verdict.faults.is_empty()) {
+                    for verdict in judged.iter().filter(|verdict| !verdict.is_the_same()) {
                         print_faults(verdict);
                     }
                     if let Ok(mut verdicts) = verdicts.lock() {
@@ -227,7 +237,7 @@ fn play(
 
 fn print_faults(verdict: &Verdict) {
     let (case, mode) = (verdict.case, verdict.mode);
-    let label = if known_gaps::find(case.name, mode).is_some() {
+    let label = if verdict.passes() {
         "known gap"
     } else {
         "FAILED"
@@ -239,7 +249,13 @@ fn print_faults(verdict: &Verdict) {
         verdict.kind.name,
         mode.name()
     );
-    for fault in &verdict.faults {
+    if !verdict.different.is_empty() {
+        text.push_str("    answers differ from the kernel's\n");
+    }
+    for fault in verdict::shown(&verdict.different)
+        .iter()
+        .chain(&verdict.faults)
+    {
         text.push_str(&format!("    {fault}\n"));
     }
     print!("{text}");
@@ -258,18 +274,31 @@ fn conclude(verdicts: &[Verdict], options: &Options) -> Result<bool, String> {
             println!("missing: {missing}");
             fine = false;
         }
-        write_document(verdicts)?;
+        if !document_is_current() {
+            println!("stale: COMPATIBILITY.md is not what compat-tests --write would write");
+            fine = false;
+        }
     }
     println!("{} passed, {} failed", summary.passed, summary.failed);
     Ok(fine)
 }
 
-/// Writes COMPATIBILITY.md when it says something new.
-fn write_document(verdicts: &[Verdict]) -> Result<(), String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/COMPATIBILITY.md");
-    let text = report::compatibility_document(verdicts);
-    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
+/// The generated document, which is in the repository.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COMPATIBILITY.md");
+
+fn document_is_current() -> bool {
+    std::fs::read_to_string(DOCUMENT).is_ok_and(|text| text == report::compatibility_document())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_in_the_repository_is_the_one_that_the_cases_make() {
+        assert!(
+            document_is_current(),
+            "COMPATIBILITY.md is stale: compat-tests --write makes it anew"
+        );
     }
-    std::fs::write(path, text).map_err(|error| format!("{path}: {error}"))
 }

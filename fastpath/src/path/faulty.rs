@@ -128,6 +128,10 @@ impl<P: Path> Faulty<P> {
     pub fn die_at_store(&self, store: u64) {
         view::with_source(self.inner.own(), |link| link.dies_in = Some(store));
     }
+    /// Takes [`Faulty::die_at_store`] back: what is stored from now on exists again.
+    pub fn live_again(&self) {
+        view::with_source(self.inner.own(), |link| link.dies_in = None);
+    }
 }
 
 impl<P: Path> Path for Faulty<P> {

@@ -1,12 +1,17 @@
-//! One suite for every path: the facts of the contract (`fastpath::path::Path`), then what rests on them. A new path is one `Kind` and one line below.
+//! One suite for every path: the facts of the contract (`fastpath::path::Path`), then what rests on them, then faults, then
+//! whole streams. A new path is one `Kind` and one line below.
 #![allow(
     unsafe_code,
     reason = "words, rings and sockets of the tests themselves"
 )]
 
+mod connection;
 mod contract;
+mod faults;
 mod rings;
 mod sharing;
+mod stream_faults;
+mod streams;
 mod world;
 
 macro_rules! facts {

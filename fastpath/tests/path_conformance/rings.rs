@@ -50,6 +50,11 @@ impl<'a, End: Path> Direction<'a, End> {
         }
     }
 
+    /// Bytes that were read.
+    pub fn taken(&self) -> u64 {
+        self.head
+    }
+
     fn producer(&self) -> Producer {
         let ring = self.joined.c.own_ring(self.offset, RING).expect("ring");
         let own = self.joined.c.own_entry(SLOT).expect("entry");

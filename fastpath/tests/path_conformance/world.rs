@@ -63,7 +63,7 @@ impl Kind for Late {
 pub struct Joined<End> {
     pub c: &'static Channel,
     pub s: &'static Channel,
-    kind: std::marker::PhantomData<End>,
+    pub paths: [End; 2],
 }
 
 pub const PORT: u16 = 7;
@@ -79,12 +79,15 @@ pub fn join<End: Path + Into<Chosen>>(paths: [End; 2]) -> Joined<End> {
     Joined {
         c: table::insert(Role::Connecting, c, far_side).expect("channel"),
         s: table::insert(Role::Accepting, s, far_side).expect("channel"),
-        kind: std::marker::PhantomData,
+        paths,
     }
 }
 
 impl<End> Drop for Joined<End> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         self.c.release();
         self.s.release();
     }
@@ -128,6 +131,9 @@ impl Random {
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 16) % limit
     }
+    pub fn chance(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
 }
 
 /// The byte of a stream at a position.
@@ -140,5 +146,9 @@ pub fn tcp_pair() -> [TcpStream; 2] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listener");
     let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
     let (far, _) = listener.accept().expect("accept");
+    for socket in [&near, &far] {
+        // A sleeper's bytes must not wait for an acknowledgement.
+        socket.set_nodelay(true).expect("option");
+    }
     [near, far]
 }

@@ -50,12 +50,12 @@ use workload::{WORKLOADS, Workload};
     axio bench --only ping-pong,redis-get-50    some of it\n  \
     axio bench --list                           what there is\n  \
     axio bench --set AXIO_UPGRADE=eager         with an option for the runs with Axio\n\n\
-    Each pair is one run on the bare kernel and one with the library. RATIO is the ratio of the medians, SPREAD the\n\
-    least and the greatest ratio of a pair; more than 1 is faster than the kernel. BY RING is the proof that the bytes\n\
-    did not go through the kernel.\n\n\
-    Exit status: 1 when something failed or a run with Axio could not show that its bytes went by ring; with --floors\n\
-    also when a workload had to be left out, and 2 when a ratio is below its floor. A floor missed while others took\n\
-    more than a tenth of the CPU time is measured once more; the second time counts.")]
+    Each pair is one run on the bare kernel and one with the library. RATIO is the ratio of the medians,\n\
+    SPREAD the least and the greatest ratio of a pair; more than 1 is faster than the kernel. BY RING is\n\
+    the proof that the bytes did not go through the kernel.\n\n\
+    Exit status: 1 when something failed or a run with Axio could not show that its bytes went by ring;\n\
+    with --floors also when a workload had to be left out, and 2 when a ratio is below its floor. A floor\n\
+    missed while others took more than a tenth of the CPU time is measured once more, and that counts.")]
 pub struct BenchArguments {
     /// Runs on each side of every workload
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -81,7 +81,7 @@ pub struct BenchArguments {
     /// End with 2 when a ratio is below its floor
     #[arg(long)]
     floors: bool,
-    /// The library to measure, instead of the libaxio.so beside this command or in ../lib
+    /// Library to measure; else libaxio.so beside this command or in ../lib
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
 }

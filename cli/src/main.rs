@@ -11,6 +11,7 @@
 //! * [`why`]: `axio why`: one paragraph about one socket.
 //! * [`bench`]: `axio bench`: the same programs with and without the library.
 //! * [`table`]: how tables look on a terminal and in a pipe.
+//! * [`wrap`]: how sentences do.
 #![cfg_attr(not(test), no_main)]
 
 mod arguments;
@@ -20,3 +21,4 @@ mod run;
 mod stat;
 mod table;
 mod why;
+mod wrap;

@@ -42,14 +42,14 @@ use setting_flags::SettingFlags;
     axio run --report /tmp/report.json -- redis-benchmark -t get; cat /tmp/report.json\n  \
     axio run --explain -- ./server            what was looked at before the start\n  \
     axio run --show-options                   every option, what holds and where from\n\n\
-    Both ends of a connection need Axio: start the client with it, too. Options may also be set as environment\n\
-    variables (AXIO_RULES and so on); a flag beats its variable.\n\n\
-    Exit status: the program's own; 125 if axio refused to start it, 126 if it cannot be executed, 127 if there is\n\
-    no such program.")]
+    Both ends of a connection need Axio: start the client with it, too. Options may also be set as\n\
+    environment variables (AXIO_RULES and so on); a flag beats its variable.\n\n\
+    Exit status: the program's own; 125 if axio refused to start it, 126 if it cannot be executed,\n\
+    127 if there is no such program.")]
 pub struct RunArguments {
     #[command(flatten)]
     flags: SettingFlags,
-    /// The library to load, instead of the libaxio.so beside this command or in ../lib
+    /// Library to load; else libaxio.so beside this command or in ../lib
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
     /// Say on standard error what was looked at before the program starts

@@ -1,16 +1,21 @@
 //! `axio why`: one paragraph about one socket: what happened to it, and what to do.
 //!
 //! * [`kernel_socket`]: what the kernel says of a descriptor.
+//! * [`started_with`]: the options of the process.
 //! * [`paragraph`]: the text.
 
 pub mod kernel_socket;
 pub mod paragraph;
+pub mod started_with;
 
 use anyhow::{Result, bail};
 
 use crate::stat::pages_of;
 use crate::stat::processes::why_no_page;
 use kernel_socket::{Descriptor, TcpSocket};
+use started_with::StartedWith;
+
+use crate::wrap::{COLUMNS, wrapped};
 
 /// Command line of `axio why`.
 #[derive(clap::Args)]
@@ -69,8 +74,11 @@ pub fn run(arguments: &WhyArguments) -> Result<i32> {
     };
     let text = match known {
         Some((found, row)) => paragraph::of_row(found, fd, row),
-        None => paragraph::of_stranger(first, fd, socket.as_ref()),
+        None => {
+            let started = StartedWith::of(first.pid);
+            paragraph::of_stranger(first, fd, socket.as_ref(), started.as_ref())
+        }
     };
-    println!("{}", paragraph::wrapped(&text));
+    println!("{}", wrapped(&text, COLUMNS));
     Ok(0)
 }

@@ -324,6 +324,11 @@ fn a_missing_library_is_said_with_where_it_was_looked_for() {
 
 #[test]
 fn help_teaches_by_example() {
+    for command in ["run", "stat", "why", "bench"] {
+        let (out, _, _) = ran(axio().args([command, "--help"]));
+        let wide = out.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(wide, None, "{command}");
+    }
     let (out, _, status) = ran(axio().args(["run", "--help"]));
     assert_eq!(status, 0);
     for words in ["axio run -- redis-server", "--spin-us", "--rules", "125"] {

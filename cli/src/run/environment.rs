@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use settings::error::RULES_FILE_BYTES_MAX;
 use settings::options::{Kind, OptionRow};
+use settings::rules::Rules;
 use settings::{Mode, Settings, SettingsError};
 
 use super::setting_flags::SettingFlags;
@@ -33,6 +34,8 @@ pub struct Understood {
     pub strict: bool,
     /// What is wrong.
     pub errors: Vec<WrongSetting>,
+    /// The rules, built-in ones behind those that were given.
+    pub rules: Rules,
 }
 
 impl Environment {
@@ -113,6 +116,7 @@ impl Environment {
             mode: settings.mode,
             strict: settings.strict,
             errors: wrongs,
+            rules: settings.rules,
         }
     }
 

@@ -1,8 +1,12 @@
 //! One flag per option of the table: `AXIO_SPIN_US` is `--spin-us`. Names, kinds and sentences are the table's, and
 //! values are not looked at here: the one parser does that.
 
+use crate::wrap::{COLUMNS, wrapped};
 use clap::{Arg, ArgMatches, Command, Error, FromArgMatches};
 use settings::options::{Kind, MASTER, OPTIONS, OptionRow};
+
+/// Width of a sentence in the help; clap indents it by ten.
+const HELP_COLUMNS: usize = COLUMNS - 10;
 
 /// The options that were given as flags.
 pub struct SettingFlags {
@@ -21,7 +25,9 @@ fn flag(row: &'static OptionRow) -> Option<Arg> {
     let allowed = row.kind.to_string();
     let argument = Arg::new(row.name)
         .long(flag_name(row)?)
-        .help(row.sentence.replace(['`', '*'], ""))
+        // By hand: clap's own wrapping would bring in a crate that turns on the standard library in rustix, and with it
+        // a `close` by name in the library of this workspace.
+        .help(wrapped(&row.sentence.replace(['`', '*'], ""), HELP_COLUMNS))
         .help_heading("Settings");
     Some(match row.kind {
         Kind::Words(["0", "1"]) => argument

@@ -21,9 +21,9 @@ pub struct Page {
     pub start_time: u64,
     /// Name of the program, printable.
     pub program: String,
-    /// Every counter that this version knows.
+    /// Every counter that this version knows, without the sockets that are still open.
     pub counters: Vec<(Counter, u64)>,
-    /// Sockets per reason.
+    /// Sockets per reason, those that were closed.
     pub reasons: Vec<(Reason, u64)>,
     /// Sockets.
     pub rows: Vec<Row>,
@@ -101,6 +101,34 @@ impl Page {
                 .chunks_exact(ROW_BYTES)
                 .filter_map(Row::from_bytes)
                 .collect(),
+        })
+    }
+}
+
+impl Page {
+    /// What the process counted, with the sockets that are still open: their bytes and calls are in their rows until
+    /// they are closed. The report at exit adds them in the same way.
+    pub fn counters_with_open(&self) -> impl Iterator<Item = (Counter, u64)> {
+        self.counters.iter().map(|(counter, value)| {
+            let of_row = |row: &Row| match counter {
+                Counter::KernelBytesIn => row.bytes.kernel_in,
+                Counter::KernelBytesOut => row.bytes.kernel_out,
+                Counter::RingBytesIn => row.bytes.ring_in,
+                Counter::RingBytesOut => row.bytes.ring_out,
+                Counter::KernelCalls => row.calls.kernel_in.saturating_add(row.calls.kernel_out),
+                Counter::RingCalls => row.calls.ring_in.saturating_add(row.calls.ring_out),
+                _ => 0,
+            };
+            let open = self.rows.iter().map(of_row);
+            (*counter, open.fold(*value, u64::saturating_add))
+        })
+    }
+
+    /// Sockets per reason, those that are still open among them.
+    pub fn reasons_with_open(&self) -> impl Iterator<Item = (Reason, u64)> {
+        self.reasons.iter().map(|(reason, value)| {
+            let open = self.rows.iter().filter(|row| row.reason == *reason as u32);
+            (*reason, value.saturating_add(open.count() as u64))
         })
     }
 }

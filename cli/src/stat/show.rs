@@ -71,14 +71,12 @@ fn process_json(found: &Found) -> ProcessJson {
         program: page.program.clone(),
         is_owner: found.is_owner,
         counters: page
-            .counters
-            .iter()
-            .map(|(counter, value)| (counter.name(), *value))
+            .counters_with_open()
+            .map(|(counter, value)| (counter.name(), value))
             .collect(),
         reasons: page
-            .reasons
-            .iter()
-            .map(|(reason, value)| (reason.name(), *value))
+            .reasons_with_open()
+            .map(|(reason, value)| (reason.name(), value))
             .collect(),
         sockets: page.rows.iter().map(socket_json).collect(),
     }
@@ -205,14 +203,14 @@ fn sockets(found: &[Found]) -> Table {
 /// What a process counted, without what never happened.
 fn counted(page: &Page) -> Table {
     let mut table = table(&["counter", "value", "meaning"]);
-    for (counter, value) in page.counters.iter().filter(|(_, value)| *value > 0) {
+    for (counter, value) in page.counters_with_open().filter(|(_, value)| *value > 0) {
         table.add_row([
             counter.name().to_string(),
             value.to_string(),
             counter.sentence().to_string(),
         ]);
     }
-    for (reason, value) in page.reasons.iter().filter(|(_, value)| *value > 0) {
+    for (reason, value) in page.reasons_with_open().filter(|(_, value)| *value > 0) {
         table.add_row([
             format!("reason {}", reason.name()),
             value.to_string(),

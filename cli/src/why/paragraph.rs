@@ -3,12 +3,10 @@
 use kmod_interface::reason::{Reason, ReasonClass};
 
 use super::kernel_socket::TcpSocket;
+use super::started_with::StartedWith;
 use crate::stat::page::{Row, Traffic};
 use crate::stat::processes::Found;
 use crate::stat::words::{self, PATH_SHARED_MEMORY, ROLE_ACCEPTING, STATE_ACCELERATED};
-
-/// Widest line of a paragraph.
-const COLUMNS: usize = 100;
 
 /// About a socket that Axio knows.
 pub fn of_row(found: &Found, fd: i32, row: &Row) -> String {
@@ -45,7 +43,12 @@ pub fn of_row(found: &Found, fd: i32, row: &Row) -> String {
 }
 
 /// About a socket that no page mentions.
-pub fn of_stranger(found: &Found, fd: i32, socket: Option<&TcpSocket>) -> String {
+pub fn of_stranger(
+    found: &Found,
+    fd: i32,
+    socket: Option<&TcpSocket>,
+    started: Option<&StartedWith>,
+) -> String {
     let whose = format!(
         "Descriptor {fd} of {} (pid {})",
         found.page.program, found.pid
@@ -60,12 +63,33 @@ pub fn of_stranger(found: &Found, fd: i32, socket: Option<&TcpSocket>) -> String
              axio stat {} lists them.",
             socket.local, found.pid
         ),
-        Some(socket) => format!(
-            "{whose} is a TCP connection from {} to {}, but Axio does not manage it: a rule leaves it to the kernel, or it \
-             was opened before Axio was loaded or by a call that no library sees. The process has Axio loaded; look at \
-             AXIO_RULES with: axio run --show-options.",
-            socket.local, socket.peer
-        ),
+        Some(socket) => {
+            let (cause, options) = match started {
+                None => (
+                    "a rule leaves it to the kernel, or it was opened before Axio was loaded or by a call that no library sees",
+                    String::new(),
+                ),
+                Some(started) => (
+                    match started.leaves_to_kernel(socket) {
+                        Some(true) => "a rule leaves it to the kernel",
+                        Some(false) => {
+                            "no rule is in its way, so it was opened before Axio was loaded or by a call that no library sees, \
+                             or came from another process"
+                        }
+                        None => {
+                            "a rule leaves it to the kernel, or it was opened before Axio was loaded or by a call that no \
+                             library sees"
+                        }
+                    },
+                    format!(" The process was started {}.", started.in_words()),
+                ),
+            };
+            format!(
+                "{whose} is a TCP connection from {} to {}, but Axio, which the process has loaded, does not manage it: \
+                 {cause}.{options}",
+                socket.local, socket.peer
+            )
+        }
     }
 }
 
@@ -119,41 +143,5 @@ fn advice(row: &Row, is_fast: bool) -> &'static str {
             " This should have worked. AXIO_LOG=info at the next start tells when it happens."
         }
         None => " Use the version of this command that came with the library.",
-    }
-}
-
-/// The text in lines of at most a hundred columns.
-pub fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let width = word.chars().count();
-        if column > 0 && column + 1 + width > COLUMNS {
-            lines.push('\n');
-            column = 0;
-        } else if column > 0 {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += width;
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_no_wider_than_a_terminal_and_lose_no_word() {
-        let text = "word ".repeat(100) + &"x".repeat(150);
-        let lines = wrapped(&text);
-        assert!(
-            lines
-                .lines()
-                .all(|line| line.len() <= COLUMNS || !line.contains(' '))
-        );
-        assert_eq!(lines.split_whitespace().count(), 101);
     }
 }

@@ -54,8 +54,8 @@ use workload::{WORKLOADS, Workload};
     SPREAD the least and the greatest ratio of a pair; more than 1 is faster than the kernel. BY RING is\n\
     the proof that the bytes did not go through the kernel.\n\n\
     Exit status: 1 when something failed or a run with Axio could not show that its bytes went by ring;\n\
-    with --floors also when a workload had to be left out, and 2 when a ratio is below its floor. A floor\n\
-    missed while others took more than a tenth of the CPU time is measured once more, and that counts.")]
+    with --floors also when a workload had to be left out, and 2 when a ratio is below its floor.\n\
+    A floor missed while others took more than a tenth of the CPU time is measured once more.")]
 pub struct BenchArguments {
     /// Runs on each side of every workload
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]

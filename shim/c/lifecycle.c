@@ -3,6 +3,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 
+/* The attempt is over without a connection: the next connect() on the socket begins another one. */
+static int is_end_of_attempt(int error)
+{
+    return error == ECONNREFUSED || error == ECONNABORTED || error == ECONNRESET || error == ETIMEDOUT ||
+           error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
 AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, socklen_t length)
 {
     if (axio_is_managed(descriptor) && (uintptr_t)address >= 4096 && length >= sizeof address->sa_family &&
@@ -11,7 +18,7 @@ AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, soc
     int result = REAL(connect)(descriptor, address, length);
     const struct axio_handlers *handlers = axio_handlers;
     int error = errno;
-    if (handlers && (result == 0 || error == EINPROGRESS)) {
+    if (handlers && (result == 0 || error == EINPROGRESS || (axio_is_managed(descriptor) && is_end_of_attempt(error)))) {
         handlers->after_connect(descriptor, address, length, result, result < 0 ? error : 0);
         errno = error;
     }

@@ -81,8 +81,11 @@ pub unsafe extern "C" fn after_connect(
 ) -> c_int {
     process::unless_confined(0, || {
         process::complain();
+        if result != 0 && error != EINPROGRESS {
+            after_failed_attempt(descriptor);
+            return 0;
+        }
         if !(process::is_on() || process::has_failed_strictly())
-            || (result != 0 && error != EINPROGRESS)
             || (address as usize) < 4096
             || length < 16
         {
@@ -114,6 +117,22 @@ pub unsafe extern "C" fn after_connect(
         }
         0
     })
+}
+
+/// A socket whose attempt to connect has failed may be used for another one. What was learned of the first is none of
+/// its business: a receive in between has seen an end of the stream, behind which nothing would ever be granted.
+fn after_failed_attempt(descriptor: c_int) {
+    if !process::is_own() {
+        return;
+    }
+    if let Some(stream) = fd_table::stream(descriptor)
+        && stream.endpoint.role.get() == role::CONNECTING
+        && !stream.is_bound()
+    {
+        let wish = opt_in::wish_of(&stream);
+        forget(descriptor, true);
+        let _ = fd_table::set_wish(descriptor, wish);
+    }
 }
 
 /// accept() has returned a connection.

@@ -80,6 +80,19 @@ pub fn inherit(stream: &Stream, wish: Option<bool>) {
     }
 }
 
+/// What the program has asked of the endpoint, for the next one of the same socket.
+pub fn wish_of(stream: &Stream) -> Option<bool> {
+    let endpoint = stream.endpoint;
+    let reason = Reason::from_code(endpoint.reason.load(Ordering::Relaxed));
+    let is_asked_for = process::settings().mode == Mode::OptIn
+        && endpoint.wished.load(Ordering::Relaxed) != 0
+        && reason != Some(Reason::NotOptedIn);
+    match reason {
+        Some(Reason::Released) => Some(false),
+        _ => is_asked_for.then_some(true),
+    }
+}
+
 /// A wish lifts what an earlier one decided, and what `optin` waits for; nothing else.
 fn ask(stream: &Stream, accelerate: bool) {
     let endpoint = stream.endpoint;

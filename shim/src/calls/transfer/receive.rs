@@ -142,18 +142,25 @@ pub(super) fn taking_of(state: &State, endpoint: &Endpoint) -> Taking {
 }
 
 /// A receive into page 0: what came before counts; a fault if there is something to copy; else as if nothing were
-/// there, without waiting (a program that waits with a null buffer gets its fault at once).
+/// there. From a ring without waiting: a program that waits with a null buffer gets its fault at once.
 #[cold]
 fn receive_into_nowhere(call: &mut Call, stream: &Stream, taking: Taking) -> Action {
     let done = call.state().done;
     if done > 0 {
         return call.done(done as isize);
     }
-    let empty = matches!(
-        stream.receive(&mut Pieces::NONE.clone(), taking),
-        Received::Empty
-    );
-    if empty && is_nonblocking(call) {
+    let received = stream.receive(&mut Pieces::NONE.clone(), taking);
+    match received {
+        // The kernel carries: it finds the same fault, and sleeps first where it must.
+        Received::Kernel if !call.state().moved => {
+            call.state().counted = Counted::KernelReceive;
+            return Action::Counted;
+        }
+        // Counted as inside a kernel receive, which there will be none of.
+        Received::Kernel | Received::KernelBounded => stream.kernel_received(0),
+        _ => {}
+    }
+    if received == Received::Empty && is_nonblocking(call) {
         call.failed(EAGAIN)
     } else {
         call.failed(EFAULT)

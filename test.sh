@@ -39,6 +39,7 @@ stages=(
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
     "deaths|SIGKILL of either end at every labelled step of the switch: the survivor gets what was published, then what TCP shows|cargo build --release -p shim --features step-hooks --target-dir $target/step-hooks && $target/release/peer_death --quick --library $target/step-hooks/release/libaxio.so"
     "oracle|every case of every call under the library, in each mode and on each kind of connection: the same answers as bare Linux, and the bytes by ring|$target/release/compat-tests --library $target/release/libaxio.so"
+    "oracle_proves|without a ring every case of the oracle fails: under an empty library, and under a rule that keeps all on the kernel|$target/release/compat-tests --prove --library $target/release/libaxio.so"
     "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"
     "bench|every workload of axio bench runs, and by ring (floors are for a quiet machine: axio bench --floors)|$target/release/axio bench --quick"
     "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --pairs 1 --seconds 1"

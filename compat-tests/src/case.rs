@@ -119,8 +119,11 @@ pub enum Start {
 pub enum Proof {
     /// Every byte that the script's own calls sent on the connection travelled by ring.
     OwnBytes,
-    /// At least this many bytes, both directions together, travelled by ring.
+    /// At least this many bytes, both directions together, travelled by ring; 0 would prove nothing and is refused.
     AtLeast(u64),
+    /// Both ends were on the ring when the script began, or when it settled a connection last; of what it did from there
+    /// on nothing can be counted, for this reason.
+    BeganOnRing(&'static str),
     /// The connection stays on (or goes back to) the kernel with the reason of this name, and no byte of the script travels by ring.
     StaysOnKernel(&'static str),
     /// Nothing can be asked, for this reason.

@@ -46,6 +46,7 @@ pub mod timeouts;
 pub mod urgent;
 pub mod wait_all;
 pub mod wakes;
+pub mod warming;
 
 use crate::case::Case;
 
@@ -77,6 +78,7 @@ const FAMILIES: &[&[Case]] = &[
     capacity::CASES,
     sleepers::CASES,
     wakes::CASES,
+    warming::CASES,
     numbers::CASES,
     cancel::CASES,
     requests::CASES,
@@ -114,8 +116,51 @@ pub fn check_names() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::case::{Case, Proof, Start};
+
+    fn names_of(wanted: impl Fn(&Case) -> bool) -> Vec<&'static str> {
+        super::all()
+            .filter(|case| wanted(case))
+            .map(|case| case.name)
+            .collect()
+    }
+
     #[test]
     fn names_are_unique() {
         super::check_names().expect("names");
+    }
+
+    /// A transcript that was earned on the kernel path proves nothing; who asks for no byte by ring says why, and is
+    /// about the kernel path. `compat-tests --prove` shows the same by playing every case without a ring.
+    #[test]
+    fn every_case_asks_for_the_ring_but_those_about_the_kernel_path() {
+        let no_bytes = names_of(|case| case.proof == Proof::AtLeast(0));
+        assert!(no_bytes.is_empty(), "at least 0 bytes: {no_bytes:?}");
+        assert_eq!(
+            names_of(|case| matches!(case.proof, Proof::Unproven(_))),
+            ["switched_off_nothing_differs"]
+        );
+        let mut stay = names_of(|case| matches!(case.proof, Proof::StaysOnKernel(_)));
+        stay.sort_unstable();
+        assert_eq!(
+            stay,
+            [
+                "a_process_with_io_uring_stays_on_the_kernel",
+                "a_rule_keeps_connections_on_the_kernel",
+                "an_urgent_byte_in_line",
+                "peek_offset_set_before_the_first_byte",
+                "sendfile_of_a_large_file",
+                "without_opting_in_nothing_is_accelerated",
+            ]
+        );
+    }
+
+    /// Otherwise nobody has put it there.
+    #[test]
+    fn a_case_that_must_begin_on_the_ring_begins_settled() {
+        let others = names_of(|case| {
+            matches!(case.proof, Proof::BeganOnRing(_)) && case.start != Start::Settled
+        });
+        assert!(others.is_empty(), "{others:?}");
     }
 }

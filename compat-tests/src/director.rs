@@ -48,6 +48,8 @@ pub struct Counts {
     pub ring_out: u64,
     /// Bytes this side took from the ring.
     pub ring_in: u64,
+    /// Both directions of this side were on the ring when counting began.
+    pub began_on_ring: bool,
 }
 
 /// What one side's last look at the status said.
@@ -342,6 +344,7 @@ fn told(line: &str) -> Told {
         sent: number("sent"),
         ring_out: number("ring_out"),
         ring_in: number("ring_in"),
+        began_on_ring: number("began_on_ring") == 1,
     };
     Told::Counts(counts, field("reason"), rest.to_owned())
 }
@@ -365,7 +368,7 @@ mod tests {
 
     #[test]
     fn counts_are_read_back() {
-        let line = "counts sent=5 ring_out=4 ring_in=3 kernel_out=0 kernel_in=0 switches_out=1 switches_in=1 state=4 reason=none";
+        let line = "counts sent=5 began_on_ring=1 ring_out=4 ring_in=3 kernel_out=0 kernel_in=0 switches_out=1 switches_in=1 state=4 reason=none";
         let Told::Counts(counts, reason, _) = told(line) else {
             panic!("no counts")
         };
@@ -374,7 +377,8 @@ mod tests {
             Counts {
                 sent: 5,
                 ring_out: 4,
-                ring_in: 3
+                ring_in: 3,
+                began_on_ring: true
             }
         );
         assert_eq!(reason, "none");

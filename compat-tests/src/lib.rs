@@ -19,6 +19,7 @@
 //! * [`actor`]: the process that plays one side.
 //! * [`director`]: starts the two sides, gathers what they wrote, ends a hang.
 //! * [`verdict`]: compares transcripts and checks the proof.
+//! * [`prove`]: plays every case without a ring, where each must fail.
 //! * [`rows`]: every row of POSIX.md and the cases that cover it.
 //! * [`known_gaps`]: accepted differences with their reasons.
 //! * [`library`]: builds and finds `libaxio.so`.
@@ -45,6 +46,7 @@ pub mod known_gaps;
 pub mod library;
 pub mod many_connections;
 pub mod peer_death;
+pub mod prove;
 pub mod report;
 pub mod rows;
 pub mod settle;

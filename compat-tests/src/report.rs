@@ -180,8 +180,8 @@ pub fn compatibility_document() -> String {
 fn proof_words(proof: Proof) -> String {
     match proof {
         Proof::OwnBytes => "all its bytes".into(),
-        Proof::AtLeast(0) => "-".into(),
         Proof::AtLeast(bytes) => format!("at least {bytes} bytes"),
+        Proof::BeganOnRing(why) => format!("both ends, when it begins: {why}"),
         Proof::StaysOnKernel(reason) => format!("none: {}", reason.replace('_', " ")),
         Proof::Unproven(why) => format!("not asked: {why}"),
     }

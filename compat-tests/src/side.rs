@@ -23,7 +23,7 @@ use kmod_interface::ioctl::Status;
 
 use crate::calls::answer::{Answer, Errno, shown};
 use crate::calls::{connection, options};
-use crate::settle::reason_name;
+use crate::settle::{is_accelerated, reason_name};
 use crate::stage::Role;
 
 /// A descriptor number that nobody has: above what a script opens, below the control line, and far from the high
@@ -159,9 +159,10 @@ impl Side {
                     after.saturating_sub(before)
                 };
                 let line = format!(
-                    "counts sent={} ring_out={} ring_in={} kernel_out={} kernel_in={} switches_out={} switches_in={} \
-                     state={} reason={}",
+                    "counts sent={} began_on_ring={} ring_out={} ring_in={} kernel_out={} kernel_in={} switches_out={} \
+                     switches_in={} state={} reason={}",
                     self.sent_bytes,
+                    u8::from(is_accelerated(&before)),
                     moved(after.ring_bytes_out, before.ring_bytes_out),
                     moved(after.ring_bytes_in, before.ring_bytes_in),
                     moved(after.kernel_bytes_out, before.kernel_bytes_out),

@@ -249,6 +249,20 @@ impl Stage {
         self.side.start_counting();
     }
 
+    /// What was done to a young connection keeps it neither from the ring nor from carrying bytes there; those that count
+    /// are the ones sent here.
+    pub fn goes_on_by_ring(&mut self) {
+        self.settle();
+        self.near(|near| {
+            let _ = near.send(b"by ring", 0);
+        });
+        self.far(|far| {
+            far.receives(7);
+            let _ = far.send(b"and back", 0);
+        });
+        self.near(|near| near.receives(8));
+    }
+
     /// The warm-up exchanges of a connection that is expected to stay on the kernel.
     pub fn exchange_only(&mut self) {
         self.settling = true;

@@ -156,7 +156,8 @@ pub fn shown(different: &[Difference]) -> Vec<String> {
 }
 
 /// What is missing from the proof that the fast path carried the case.
-fn unproven(case: &Case, run: &Run) -> Vec<String> {
+#[must_use]
+pub fn unproven(case: &Case, run: &Run) -> Vec<String> {
     if let Proof::Unproven(_) = case.proof {
         return Vec::new();
     }
@@ -197,6 +198,9 @@ fn unproven(case: &Case, run: &Run) -> Vec<String> {
                     ));
                 }
             }
+            if counts[0].sent + counts[1].sent == 0 {
+                faults.push("nothing was sent, so nothing is proven: BeganOnRing fits".into());
+            }
         }
         Proof::AtLeast(bytes) => {
             if ring[0] + ring[1] < bytes {
@@ -204,6 +208,13 @@ fn unproven(case: &Case, run: &Run) -> Vec<String> {
                     "{} bytes travelled by ring, at least {bytes} were expected",
                     ring[0] + ring[1]
                 ));
+            }
+        }
+        Proof::BeganOnRing(_) => {
+            for (name, counts) in ["near", "far"].iter().zip(&counts) {
+                if !counts.began_on_ring {
+                    faults.push(format!("{name} was not on the ring when the script began"));
+                }
             }
         }
         Proof::StaysOnKernel(reason) => {
@@ -266,18 +277,17 @@ mod tests {
         let sent = Counts {
             sent: 10,
             ring_out: 10,
-            ring_in: 0,
+            ..Counts::default()
         };
         let nothing_sent = Counts {
-            sent: 0,
-            ring_out: 0,
             ring_in: 10,
+            ..Counts::default()
         };
         assert!(unproven(&case, &run_with(sent, nothing_sent, "none", &[])).is_empty());
         let by_kernel = Counts {
             sent: 10,
             ring_out: 4,
-            ring_in: 0,
+            ..Counts::default()
         };
         assert!(
             !unproven(
@@ -300,14 +310,12 @@ mod tests {
     fn a_dead_side_is_vouched_for_by_the_other_one() {
         let case = Case::new("x", "send", nothing);
         let survivor = Counts {
-            sent: 0,
-            ring_out: 0,
             ring_in: 7,
+            ..Counts::default()
         };
         let dead = Counts {
             sent: 7,
-            ring_out: 0,
-            ring_in: 0,
+            ..Counts::default()
         };
         assert!(unproven(&case, &run_with(survivor, dead, "none", &[])).is_empty());
     }
@@ -321,9 +329,22 @@ mod tests {
         let moved = Counts {
             sent: 1,
             ring_out: 1,
-            ring_in: 0,
+            ..Counts::default()
         };
         assert!(!unproven(&case, &run_with(moved, idle, "rule", &[])).is_empty());
+    }
+
+    #[test]
+    fn a_script_that_begins_on_the_kernel_is_noticed() {
+        let case = Case::new("x", "close", nothing).proof(Proof::BeganOnRing("nothing is sent"));
+        let idle = Counts::default();
+        let on_ring = Counts {
+            began_on_ring: true,
+            ..idle
+        };
+        assert!(unproven(&case, &run_with(on_ring, on_ring, "none", &[])).is_empty());
+        assert!(!unproven(&case, &run_with(on_ring, idle, "none", &[])).is_empty());
+        assert!(!unproven(&case, &run_with(idle, on_ring, "none", &[])).is_empty());
     }
 
     #[test]

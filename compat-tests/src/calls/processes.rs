@@ -71,6 +71,33 @@ pub fn kill_group(group: i32, signal: i32) -> Answer {
     kill(-group, signal)
 }
 
+/// True when a thread of this process is, at this moment, inside a system call that takes bytes from the descriptor;
+/// looking at them (MSG_PEEK) or waiting for them by poll is none.
+#[must_use]
+pub fn is_in_consuming_receive(thread: i32, fd: RawFd) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
+    text.is_ok_and(|text| is_consuming_receive(&text, fd))
+}
+
+/// `/proc/PID/syscall`: the number of the call, then its arguments (proc(5)).
+fn is_consuming_receive(text: &str, fd: RawFd) -> bool {
+    let mut words = text.split_whitespace();
+    let Some(number) = words.next().and_then(|word| word.parse::<c_long>().ok()) else {
+        return false;
+    };
+    let arguments: Vec<u64> = words
+        .filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
+        .collect();
+    let flags = match number {
+        libc::SYS_read | libc::SYS_readv | libc::SYS_splice => Some(0),
+        libc::SYS_recvfrom | libc::SYS_recvmmsg => arguments.get(3).copied(),
+        libc::SYS_recvmsg => arguments.get(2).copied(),
+        _ => None,
+    };
+    let takes = flags.is_some_and(|flags| flags & libc::MSG_PEEK as u64 == 0);
+    takes && arguments.first().is_some_and(|first| *first == fd as u64)
+}
+
 /// The number of the calling thread.
 #[must_use]
 pub fn own_thread() -> i32 {
@@ -115,4 +142,25 @@ pub fn syscall_io_uring_setup() -> Answer {
     let mut parameters = [0u8; 120];
     // SAFETY: the parameters have the size of struct io_uring_params (120 bytes) and are writable.
     answer(unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) } as isize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_consuming_receive;
+
+    #[test]
+    fn only_calls_that_take_bytes_from_the_descriptor_count() {
+        let recv = "45 0x5 0x7ffe0000 0x64 0x100 0x0 0x0 0x7ffe1000 0x7f001000\n";
+        assert!(is_consuming_receive(recv, 5));
+        assert!(!is_consuming_receive(recv, 6));
+        let peek = "45 0x5 0x7ffe0000 0x1 0x2 0x0 0x0 0x7ffe1000 0x7f001000\n";
+        assert!(!is_consuming_receive(peek, 5));
+        assert!(is_consuming_receive("47 0x5 0x7ffe0000 0x0 0x0", 5));
+        assert!(is_consuming_receive("275 0x5 0x0 0x6 0x0 0x64 0x0", 5));
+        assert!(
+            !is_consuming_receive("7 0x5 0x1 0x64", 5),
+            "poll takes nothing"
+        );
+        assert!(!is_consuming_receive("running\n", 5));
+    }
 }

@@ -7,50 +7,38 @@ use crate::case::{Case, ONE_OF_EACH_FAMILY, Proof, Start};
 use crate::side::Side;
 use crate::stage::Stage;
 
-const YOUNG: Proof = Proof::Unproven("the connection is too young");
-
 /// The family.
 pub const CASES: &[Case] = &[
     case!("accept", accept_fills_in_the_address)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", accept_cuts_an_address_that_does_not_fit)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept4", accept4_sets_the_flags_asked_for)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept4", accept4_refuses_unknown_flags)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", nonblocking_accept_without_a_connection)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", blocking_accept_waits_for_a_connection)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", accepted_socket_inherits_options_but_not_flags)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", accept_after_the_client_has_sent_and_gone)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", accepting_on_what_does_not_listen)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", transfers_on_a_listening_socket)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(YOUNG),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("accept", two_connections_do_not_mix)
         .start(Start::Empty)
         .kinds(ONE_OF_EACH_FAMILY)
@@ -69,6 +57,13 @@ fn connect_side(side: &mut Side, family: i32, address: &Address) {
     side.must(answer);
 }
 
+/// Another connection to the same listening socket, which both ends have got by the usual calls, goes on by ring.
+fn another_goes_on_by_ring(stage: &mut Stage) {
+    connect(stage);
+    stage.acceptor(Side::accepts);
+    stage.goes_on_by_ring();
+}
+
 fn accept_fills_in_the_address(stage: &mut Stage) {
     stage.listen(|_| {});
     connect(stage);
@@ -81,6 +76,7 @@ fn accept_fills_in_the_address(stage: &mut Stage) {
         side.status_flags();
         side.descriptor_flags();
     });
+    stage.goes_on_by_ring();
 }
 
 fn accept_cuts_an_address_that_does_not_fit(stage: &mut Stage) {
@@ -98,6 +94,7 @@ fn accept_cuts_an_address_that_does_not_fit(stage: &mut Stage) {
             address.port()
         ));
     });
+    stage.goes_on_by_ring();
 }
 
 fn accept4_sets_the_flags_asked_for(stage: &mut Stage) {
@@ -119,6 +116,7 @@ fn accept4_sets_the_flags_asked_for(stage: &mut Stage) {
         });
         stage.connector(Side::close);
     }
+    another_goes_on_by_ring(stage);
 }
 
 fn accept4_refuses_unknown_flags(stage: &mut Stage) {
@@ -129,6 +127,7 @@ fn accept4_refuses_unknown_flags(stage: &mut Stage) {
         let _ = side.observe("accept4 with flag 1", answer);
         side.accepts();
     });
+    stage.goes_on_by_ring();
 }
 
 fn nonblocking_accept_without_a_connection(stage: &mut Stage) {
@@ -150,6 +149,7 @@ fn nonblocking_accept_without_a_connection(stage: &mut Stage) {
         let answer = connection::accept(side.listener, None);
         let _ = side.observe("accept", answer);
     });
+    stage.goes_on_by_ring();
 }
 
 fn blocking_accept_waits_for_a_connection(stage: &mut Stage) {
@@ -170,6 +170,7 @@ fn blocking_accept_waits_for_a_connection(stage: &mut Stage) {
         |near| act(near, near_connects),
         |far| act(far, !near_connects),
     );
+    stage.goes_on_by_ring();
 }
 
 fn accepted_socket_inherits_options_but_not_flags(stage: &mut Stage) {
@@ -193,6 +194,7 @@ fn accepted_socket_inherits_options_but_not_flags(stage: &mut Stage) {
         let timeout = options::get_bytes(side.fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, 16);
         side.say(&format!("SO_RCVTIMEO = {timeout:?}"));
     });
+    stage.goes_on_by_ring();
 }
 
 fn accept_after_the_client_has_sent_and_gone(stage: &mut Stage) {
@@ -208,6 +210,8 @@ fn accept_after_the_client_has_sent_and_gone(stage: &mut Stage) {
         let _ = side.recv(10, 0);
         side.tcp_state();
     });
+    stage.acceptor(Side::close);
+    another_goes_on_by_ring(stage);
 }
 
 fn accepting_on_what_does_not_listen(stage: &mut Stage) {
@@ -227,6 +231,9 @@ fn accepting_on_what_does_not_listen(stage: &mut Stage) {
         let _ = near.read(1);
         near.names();
     });
+    stage.near(Side::close);
+    stage.connect();
+    stage.goes_on_by_ring();
 }
 
 fn transfers_on_a_listening_socket(stage: &mut Stage) {
@@ -242,6 +249,7 @@ fn transfers_on_a_listening_socket(stage: &mut Stage) {
         side.option("SO_ACCEPTCONN", libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
         side.fd = -1;
     });
+    another_goes_on_by_ring(stage);
 }
 
 fn two_connections_do_not_mix(stage: &mut Stage) {

@@ -7,29 +7,23 @@ use crate::case;
 use crate::case::{Case, ONE_OF_EACH_FAMILY, Proof, Start};
 use crate::stage::Stage;
 
-const BEFORE_THE_FAST_PATH: Proof = Proof::Unproven("the connection is too young");
-
 /// The family.
 pub const CASES: &[Case] = &[
     case!("connect", blocking_connect_then_exchange)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(BEFORE_THE_FAST_PATH),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("connect", nonblocking_connect_is_in_progress_then_writable)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(BEFORE_THE_FAST_PATH),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("connect", nonblocking_connection_is_accelerated)
         .start(Start::Empty)
         .kinds(ONE_OF_EACH_FAMILY),
     case!("connect", refused_connect_then_the_same_socket_connects)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(BEFORE_THE_FAST_PATH),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("connect", refused_nonblocking_connect_is_told_by_so_error)
         .start(Start::Empty)
-        .kinds(ONE_OF_EACH_FAMILY)
-        .proof(BEFORE_THE_FAST_PATH),
+        .kinds(ONE_OF_EACH_FAMILY),
     case!("connect", connecting_a_connected_socket_is_refused),
     case!("connect", listening_on_a_connected_socket_is_refused),
     case!("connect", connect_to_nowhere_dissolves_the_connection),
@@ -56,6 +50,7 @@ fn blocking_connect_then_exchange(stage: &mut Stage) {
         let _ = side.send(b"answer", 0);
     });
     stage.connector(|side| side.receives(6));
+    stage.goes_on_by_ring();
 }
 
 fn nonblocking_connect_is_in_progress_then_writable(stage: &mut Stage) {
@@ -90,7 +85,9 @@ fn nonblocking_connect_is_in_progress_then_writable(stage: &mut Stage) {
         side.arrived(6);
         let _ = side.recv(10, 0);
         let _ = side.recv(10, 0);
+        side.set_nonblocking(false);
     });
+    stage.goes_on_by_ring();
 }
 
 fn nonblocking_connection_is_accelerated(stage: &mut Stage) {
@@ -130,6 +127,7 @@ fn refused_connect_then_the_same_socket_connects(stage: &mut Stage) {
         side.accepts();
         side.receives(9);
     });
+    stage.goes_on_by_ring();
 }
 
 fn refused_nonblocking_connect_is_told_by_so_error(stage: &mut Stage) {
@@ -147,8 +145,15 @@ fn refused_nonblocking_connect_is_told_by_so_error(stage: &mut Stage) {
         side.pending_error();
         let _ = side.recv(10, 0);
         let _ = side.send(b"x", libc::MSG_NOSIGNAL);
-        side.close();
+        side.set_nonblocking(false);
+        // The first one only hears of the attempt before.
+        for _ in 0..2 {
+            let answer = connection::connect(side.fd, &address);
+            let _ = side.observe("connect to somebody", answer);
+        }
     });
+    stage.acceptor(|side| side.accepts());
+    stage.goes_on_by_ring();
 }
 
 fn connecting_a_connected_socket_is_refused(stage: &mut Stage) {

@@ -50,7 +50,7 @@ pub const CASES: &[Case] = &[
     case!("epoll edge", edges_of_many_connections)
         .rows(&[13])
         .kinds(TWO_KINDS)
-        .proof(Proof::AtLeast(0)),
+        .proof(Proof::AtLeast(8)),
     case!("epoll edge", an_edge_driven_stream_both_ways)
         .rows(&[12, 13])
         .kinds(TWO_KINDS)

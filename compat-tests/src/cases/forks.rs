@@ -45,8 +45,7 @@ pub const CASES: &[Case] = &[
         .proof(Proof::AtLeast(5_000)),
     case!("fork", a_child_made_before_the_first_byte_shares_the_stream)
         .rows(&[28])
-        .start(Start::Connected)
-        .proof(Proof::AtLeast(0)),
+        .start(Start::Connected),
     case!("fork", a_grandchild_is_the_last_holder)
         .rows(&[9])
         .proof(Proof::AtLeast(12)),
@@ -66,15 +65,12 @@ pub const CASES: &[Case] = &[
     case!("fork", a_child_forked_while_a_thread_sleeps_in_recv)
         .rows(&[24, 27])
         .proof(Proof::AtLeast(8)),
-    case!("_Fork", a_child_of_underscore_fork_shares_the_stream)
-        .rows(&[28])
-        .proof(Proof::AtLeast(0)),
+    case!("_Fork", a_child_of_underscore_fork_shares_the_stream).rows(&[28]),
     case!(
         "syscall",
         a_child_of_the_clone_system_call_shares_the_stream
     )
-    .rows(&[28])
-    .proof(Proof::AtLeast(0)),
+    .rows(&[28]),
     case!("fork", the_parent_ends_and_the_child_goes_on)
         .rows(&[9])
         .proof(Proof::AtLeast(10)),
@@ -470,6 +466,8 @@ fn a_child_made_before_the_first_byte_shares_the_stream(stage: &mut Stage) {
             }
         },
     );
+    // Two processes held it all the time; with one of them gone it is as good as any other.
+    stage.settle();
     talk(stage);
 }
 

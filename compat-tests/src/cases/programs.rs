@@ -53,7 +53,9 @@ pub const CASES: &[Case] = &[
         an_executed_program_that_only_inherits_harms_nothing
     )
     .rows(&[9, 29])
-    .proof(Proof::AtLeast(0)),
+    .proof(Proof::BeganOnRing(
+        "what another program inherits is the kernel's",
+    )),
     case!("execve", a_failed_exec_leaves_the_connection_alone)
         .rows(&[29])
         .proof(Proof::AtLeast(6)),
@@ -125,7 +127,7 @@ pub const CASES: &[Case] = &[
         a_spawned_program_that_closes_the_number_harms_nothing
     )
     .rows(&[30])
-    .proof(Proof::AtLeast(0)),
+    .proof(Proof::AtLeast(6)),
     case!(
         "posix_spawn",
         a_spawned_program_does_not_get_a_close_on_exec_socket
@@ -142,7 +144,7 @@ pub const CASES: &[Case] = &[
         .proof(Proof::AtLeast(3000)),
     case!("system", system_with_an_open_connection)
         .rows(&[30])
-        .proof(Proof::AtLeast(0)),
+        .proof(Proof::AtLeast(6)),
     case!("system", system_behind_the_end_of_the_stream)
         .rows(&[30])
         .proof(Proof::AtLeast(6)),
@@ -160,7 +162,7 @@ pub const CASES: &[Case] = &[
     case!("system", system_does_not_touch_a_close_on_exec_socket).rows(&[30]),
     case!("popen", popen_with_an_open_connection)
         .rows(&[30])
-        .proof(Proof::AtLeast(0)),
+        .proof(Proof::AtLeast(6)),
     case!("popen", popen_does_not_touch_a_close_on_exec_socket).rows(&[30]),
     case!("daemon", a_process_becomes_a_daemon_and_goes_on)
         .rows(&[28])

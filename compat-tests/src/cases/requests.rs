@@ -221,6 +221,9 @@ fn switched_off_nothing_differs(stage: &mut Stage) {
 }
 
 fn a_process_with_io_uring_stays_on_the_kernel(stage: &mut Stage) {
+    // Until then its connections were as good as any.
+    stage.connect();
+    stage.settle();
     stage.near(|near| {
         let answer = processes::syscall_io_uring_setup();
         near.say(&format!(
@@ -231,6 +234,8 @@ fn a_process_with_io_uring_stays_on_the_kernel(stage: &mut Stage) {
             near.note(&format!("io_uring_setup: {errno}"));
         }
     });
+    chat(stage, 2);
+    stage.both(Side::close);
     stage.connect();
     stage.exchange_only();
     chat(stage, 12);

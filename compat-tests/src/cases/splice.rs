@@ -3,7 +3,7 @@
 use crate::calls::transfer::{self, Parts};
 use crate::calls::{connection, files};
 use crate::case;
-use crate::case::{Case, Proof, Start};
+use crate::case::{Case, Proof};
 use crate::content;
 use crate::side::Side;
 use crate::stage::Stage;
@@ -19,10 +19,6 @@ pub const CASES: &[Case] = &[
     case!("splice", splice_refuses_offsets_on_sockets),
     case!("splice", splice_from_socket_to_socket_is_refused),
     case!("splice", a_stream_spliced_through_a_pipe).proof(Proof::AtLeast(4096)),
-    case!("splice", a_thread_in_splice_while_the_connection_warms_up)
-        .rows(&[7])
-        .start(Start::Connected)
-        .proof(Proof::AtLeast(0)),
     case!("tee, vmsplice", tee_and_vmsplice_refuse_sockets),
 ];
 
@@ -192,53 +188,6 @@ fn a_stream_spliced_through_a_pipe(stage: &mut Stage) {
                 "wrong at {:?}",
                 content::first_difference(71, 0, &bytes)
             ));
-        },
-    );
-}
-
-fn a_thread_in_splice_while_the_connection_warms_up(stage: &mut Stage) {
-    const ROUNDS: u64 = 60;
-    const PART: usize = 50;
-    stage.together(
-        |near| {
-            let fd = near.fd;
-            let (reading, writing) = near.must(files::pipe(0));
-            let spliced = std::thread::scope(|scope| {
-                let reader = scope.spawn(|| {
-                    let total = ROUNDS as usize * PART;
-                    let mut bytes = Vec::new();
-                    let mut buffer = vec![0; total];
-                    while bytes.len() < total {
-                        match files::splice(fd, writing, total - bytes.len(), 0) {
-                            Ok(count) if count > 0 => {}
-                            _ => break,
-                        }
-                        match transfer::read(reading, &mut buffer) {
-                            Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
-                            _ => break,
-                        }
-                    }
-                    bytes
-                });
-                near.nap_ms(30);
-                for _ in 0..ROUNDS {
-                    near.send_all(b"request");
-                    near.nap_ms(1);
-                }
-                reader.join()
-            });
-            let bytes = spliced.unwrap_or_default();
-            near.say(&format!(
-                "{} bytes, wrong at {:?}",
-                bytes.len(),
-                content::first_difference(72, 0, &bytes)
-            ));
-        },
-        |far| {
-            for round in 0..ROUNDS {
-                let _ = far.receive_all(7);
-                far.send_all(&content::bytes_from(72, round * PART as u64, PART));
-            }
         },
     );
 }

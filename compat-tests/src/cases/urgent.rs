@@ -12,14 +12,18 @@ const SIOCATMARK: u64 = 0x8905;
 pub const CASES: &[Case] = &[
     case!("MSG_OOB", an_urgent_byte_is_delivered_out_of_band)
         .rows(&[4])
-        .proof(Proof::AtLeast(0)),
+        .proof(Proof::BeganOnRing(
+            "the call takes the connection back to the kernel",
+        )),
     case!("MSG_OOB", an_urgent_byte_in_the_middle_of_queued_data)
         .rows(&[4])
         .proof(Proof::AtLeast(6)),
     case!("MSG_OOB", the_stream_goes_on_after_urgent_data)
         .rows(&[4])
-        .proof(Proof::AtLeast(0)),
-    case!("MSG_OOB", urgent_data_without_any_is_told).proof(Proof::AtLeast(0)),
+        .proof(Proof::BeganOnRing(
+            "the call takes the connection back to the kernel",
+        )),
+    case!("MSG_OOB", urgent_data_without_any_is_told),
     case!("SO_OOBINLINE", an_urgent_byte_in_line)
         .rows(&[4])
         .start(Start::Connected)

@@ -2,7 +2,7 @@
 
 use crate::calls::{signals, transfer};
 use crate::case;
-use crate::case::{Case, Proof, Start, TWO_KINDS};
+use crate::case::{Case, Proof, TWO_KINDS};
 use crate::content;
 use crate::stage::Stage;
 
@@ -27,24 +27,6 @@ pub const CASES: &[Case] = &[
     case!("MSG_WAITALL", wait_all_with_a_receive_timeout)
         .rows(&[23])
         .kinds(TWO_KINDS),
-    case!(
-        "MSG_WAITALL",
-        a_thread_in_wait_all_while_the_connection_warms_up
-    )
-    .rows(&[7])
-    .start(Start::Connected)
-    .proof(Proof::AtLeast(0)),
-    case!(
-        "recvmmsg",
-        a_thread_in_recvmmsg_while_the_connection_warms_up
-    )
-    .rows(&[7])
-    .start(Start::Connected)
-    .proof(Proof::AtLeast(0)),
-    case!("recv", a_thread_in_recv_while_the_connection_warms_up)
-        .rows(&[7])
-        .start(Start::Connected)
-        .proof(Proof::AtLeast(0)),
 ];
 
 fn wait_all_gathers_several_sends(stage: &mut Stage) {
@@ -163,101 +145,5 @@ fn wait_all_with_a_receive_timeout(stage: &mut Stage) {
     });
     stage.near(|near| {
         let _ = near.recv(8, libc::MSG_WAITALL);
-    });
-}
-
-/// A thread of the near end sits inside a consuming receive from the first byte on, while another one talks: what it
-/// is handed must be the stream, never a wake-up byte.
-fn warms_up_under_a_reader(stage: &mut Stage, read: impl Fn(i32) -> Vec<u8> + Send + Sync) {
-    const ROUNDS: u64 = 60;
-    const PART: usize = 50;
-    stage.together(
-        |near| {
-            let fd = near.fd;
-            let received = std::thread::scope(|scope| {
-                let reader = scope.spawn(|| read(fd));
-                near.nap_ms(30);
-                for _ in 0..ROUNDS {
-                    near.send_all(b"request");
-                    near.nap_ms(1);
-                }
-                reader.join()
-            });
-            match received {
-                Ok(bytes) => {
-                    near.say(&format!("read {} bytes", bytes.len()));
-                    near.say(&format!(
-                        "wrong at {:?}",
-                        content::first_difference(52, 0, &bytes)
-                    ));
-                }
-                Err(_) => near.fail("the reading thread panicked"),
-            }
-        },
-        |far| {
-            for round in 0..ROUNDS {
-                let _ = far.receive_all(7);
-                far.send_all(&content::bytes_from(52, round * PART as u64, PART));
-            }
-        },
-    );
-    stage.far(|far| {
-        let _ = far.send(b"after", 0);
-    });
-    stage.near(|near| near.receives(5));
-}
-
-fn a_thread_in_wait_all_while_the_connection_warms_up(stage: &mut Stage) {
-    warms_up_under_a_reader(stage, |fd| {
-        let mut bytes = vec![0; 3000];
-        let count = transfer::recv(fd, &mut bytes, libc::MSG_WAITALL).unwrap_or(0);
-        bytes.truncate(count);
-        bytes
-    });
-}
-
-fn a_thread_in_recvmmsg_while_the_connection_warms_up(stage: &mut Stage) {
-    use crate::calls::message::{Slot, recvmmsg};
-    use crate::calls::transfer::Parts;
-    warms_up_under_a_reader(stage, |fd| {
-        let mut bytes = Vec::new();
-        while bytes.len() < 3000 {
-            // Never room for more than is still to come, or the call would wait for the bytes after it.
-            let left = 3000 - bytes.len();
-            let sizes = if left >= 100 {
-                vec![50, 50]
-            } else {
-                vec![left]
-            };
-            let mut slots: Vec<Slot> = sizes
-                .iter()
-                .map(|size| Slot::of(Parts::of_sizes(&[*size])))
-                .collect();
-            let Ok(count) = recvmmsg(fd, &mut slots, 0, None) else {
-                break;
-            };
-            for slot in slots.iter().take(count) {
-                bytes.extend(slot.parts.joined(slot.length as usize));
-            }
-            if count == 0 {
-                break;
-            }
-        }
-        bytes
-    });
-}
-
-fn a_thread_in_recv_while_the_connection_warms_up(stage: &mut Stage) {
-    warms_up_under_a_reader(stage, |fd| {
-        let mut bytes = vec![0; 3000];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match transfer::recv(fd, &mut bytes[filled..], 0) {
-                Ok(count) if count > 0 => filled += count,
-                _ => break,
-            }
-        }
-        bytes.truncate(filled);
-        bytes
     });
 }

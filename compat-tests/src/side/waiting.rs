@@ -85,12 +85,13 @@ impl Side {
         }
     }
 
-    /// Waits, in another thread, until this thread of the process sleeps in the kernel.
+    /// Waits, in another thread, until this thread of the process sleeps in the kernel (or has ended).
     pub fn thread_asleep(thread: i32) {
         let _ = stays_true(|| {
             threads_of(std::process::id() as i32)
                 .into_iter()
-                .any(|(seen, asleep)| seen == thread && asleep)
+                .find(|(seen, _)| *seen == thread)
+                .is_none_or(|(_, asleep)| asleep)
         });
     }
 

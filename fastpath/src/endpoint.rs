@@ -80,6 +80,16 @@ pub mod kernel_end {
     pub const DEATH: u32 = 2;
 }
 
+/// Values of `Endpoint::pestered`, which only ever grows.
+pub mod pestered {
+    /// No.
+    pub const NO: u32 = 0;
+    /// The far side wakes this one for nothing; the connection is to be given up.
+    pub const NOTICED: u32 = 1;
+    /// It was given up.
+    pub const GIVEN_UP: u32 = 2;
+}
+
 /// One end of one connection.
 #[repr(C, align(64))]
 pub struct Endpoint {
@@ -236,6 +246,14 @@ pub struct Endpoint {
     pub watching_instance: AtomicU32,
     /// Readiness: 1 after a send that found no room.
     pub out_blocked: AtomicU32,
+    /// Bells that the far side may ring before they are useless, as a signed number (see `stream::storm`).
+    pub bell_credit: Plain32,
+    /// What the far side had published when its bells were last weighed.
+    pub bell_progress: Plain64,
+    /// See [`pestered`].
+    pub pestered: AtomicU32,
+    /// 1 once it was said that the stream was condemned.
+    pub said: AtomicU32,
     /// How long waits of readers take here.
     pub wait_receive: crate::wait::WaitHistory,
     /// How long waits of writers take here.
@@ -275,8 +293,8 @@ impl Endpoint {
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
             shadow_cork ring_growth_refused rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
-            far_entry slot slot_generation cookie switches last_kernel_look_ns number had_channel);
-        clear!(armed_rx armed_tx binding unbinding);
+            far_entry slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress had_channel);
+        clear!(armed_rx armed_tx binding unbinding pestered said);
         self.wait_receive.reset();
         self.wait_send.reset();
     }

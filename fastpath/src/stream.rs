@@ -16,7 +16,7 @@
 //! * [`send`], [`receive`]: the data calls. [`granted`]: receiving while the kernel carries.
 //! * [`repair`]: a thread that held a lock has died.
 //! * [`quick`]: the same for one plain buffer and nothing but the ring.
-//! * [`sleep`]: arming and what a sleeper looks at.
+//! * [`sleep`]: arming and what a sleeper looks at. [`storm`]: wakes that told nothing.
 //! * [`ends`]: shutdown, leave, what the far side's end looks like.
 //! * [`death`]: the far process has died without a word.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
@@ -38,11 +38,12 @@ pub mod rewind;
 pub mod send;
 pub mod sleep;
 pub mod space;
+pub mod storm;
 pub mod switch;
 pub mod unbind;
 
 use crate::channel::Channel;
-use crate::endpoint::{Endpoint, binding, kernel_end};
+use crate::endpoint::{Endpoint, binding, kernel_end, pestered};
 use crate::ict::{FarEntry, OwnEntry};
 use crate::lock::{Locked, Owner};
 use crate::sync::Ordering;
@@ -222,6 +223,9 @@ impl Stream {
         endpoint.full_since_ns.set(0);
         endpoint.full_count.set(0);
         endpoint.upgrade_pause.set(0);
+        endpoint.bell_credit.set(0);
+        endpoint.bell_progress.set(0);
+        endpoint.pestered.store(pestered::NO, Ordering::Relaxed);
         endpoint.switches.set(0);
         endpoint.number.set(self.descriptor as u32);
         endpoint.unbinding.store(0, Ordering::Relaxed);

@@ -153,9 +153,10 @@ enum axio_reason {
 	AXIO_REASON_PEER_MISBEHAVED = 34,
 	AXIO_REASON_INTERNAL = 35,
 	AXIO_REASON_QUOTA_REACHED = 36,
-	AXIO_REASON_READER_STUCK = 37
+	AXIO_REASON_READER_STUCK = 37,
+	AXIO_REASON_USELESS_WAKES = 38
 };
-#define AXIO_REASON_COUNT 38
+#define AXIO_REASON_COUNT 39
 
 /* How a reason is judged; "failed" is an error of the socket (ECONNRESET) under AXIO_STRICT=1. */
 enum axio_reason_class {
@@ -207,6 +208,7 @@ static inline const char *axio_reason_name(uint32_t reason)
 	case AXIO_REASON_INTERNAL: return "internal";
 	case AXIO_REASON_QUOTA_REACHED: return "quota_reached";
 	case AXIO_REASON_READER_STUCK: return "reader_stuck";
+	case AXIO_REASON_USELESS_WAKES: return "useless_wakes";
 	default: return "unknown";
 	}
 }

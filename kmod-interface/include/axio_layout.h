@@ -53,8 +53,10 @@
 #define AXIO_LEAVE_WAIT_MS             10
 /* How long a send is held back for the last bytes in the kernel to be read, before an upgrade */
 #define AXIO_UPGRADE_HOLD_MS           1
-/* Possible but useless wakes in a row before a connection retreats */
+/* Bells beyond all that a connection has published, before it is given up */
 #define AXIO_SPURIOUS_WAKES            64
+/* Marks of one connection in a row without anything published, before it is given up */
+#define AXIO_USELESS_MARKS             1000
 #define AXIO_READY_CHECKS_PER_WAIT     64            /* Ready bits looked at per channel and wait */
 
 /* ---- Region: header --------------------------------------------------------------------------------------------- */

@@ -62,7 +62,9 @@ pub const SPILL_AFTER_MS: u64 = 10;
 pub const LEAVE_WAIT_MS: u64 = 10;
 /// How long a send is held back for the last bytes in the kernel to be read, before an upgrade.
 pub const UPGRADE_HOLD_MS: u64 = 1;
-/// Possible but useless wakes in a row before a connection retreats.
+/// Bells beyond all that a connection has published, before it is given up; useless wakes of one wait, before it naps.
 pub const SPURIOUS_WAKES: u32 = 64;
+/// Marks of one connection in a row without anything published, before it is given up.
+pub const USELESS_MARKS: u32 = 1000;
 /// Ready bits looked at per channel and wait.
 pub const READY_CHECKS_PER_WAIT: u32 = 64;

@@ -220,8 +220,10 @@ fn fail_internally() {
 
 /// A direction changed its carrier, or bells were consumed that an epoll set may have been asleep for.
 #[cold]
+#[inline(never)]
 pub fn readiness_changed(stream: &Stream) {
-    crate::upgrade::note_condemned(stream);
+    // Handed on in parts: who calls this on its hot path keeps the stream in registers.
+    crate::upgrade::look_for_trouble(stream.endpoint, stream.generation, stream.descriptor);
     crate::readiness::changes::changed(stream);
 }
 

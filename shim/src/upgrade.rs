@@ -15,7 +15,7 @@ mod reasons;
 
 pub use negotiation::drop_negotiation;
 pub use pair::is_connection;
-pub use reasons::{give_up, give_up_all, not_managed, note_condemned};
+pub use reasons::{give_up, give_up_all, look_for_trouble, not_managed};
 
 use crate::calls::lifecycle::role;
 use crate::discovery::{Acceptor, Chance, Connector};

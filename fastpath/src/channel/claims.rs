@@ -166,7 +166,7 @@ mod pair {
 
 /// Both sides.
 impl Channel {
-    /// True while this channel makes and takes claims: home on both ends, not too many failed proofs.
+    /// True while this channel makes and takes claims: home on both ends, not too many failed proofs or storms.
     #[must_use]
     pub fn takes_claims(&self) -> bool {
         self.claims.failed.load(Ordering::Relaxed) < FAILED_CLAIMS
@@ -179,6 +179,11 @@ impl Channel {
         self.claims
             .failed
             .store(failed.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Counts a connection that was given up because the far side woke this one for nothing: like a failed proof.
+    pub fn connection_pestered(&self) {
+        self.claim_failed();
     }
 
     fn own_claim(&self, place: u32, word: usize) -> Option<OwnWord32> {

@@ -154,6 +154,9 @@ impl Stream {
             self.own()
                 .krx()
                 .store(endpoint.krx.add(taken), Ordering::Release);
+            if !self.weigh_bells(taken) {
+                return Drained::Condemned;
+            }
         }
         // A bell that is late is on its way; one that has gone was taken by somebody whose calls are not seen (POSIX.md
         // row 35).

@@ -3,6 +3,7 @@
 
 mod kernel_events;
 mod look;
+mod storm;
 
 pub use kernel_events::sort;
 pub use look::block;
@@ -46,9 +47,18 @@ impl Deferred {
     }
 
     /// Tells the other instances; no lock is held.
+    #[inline]
     pub fn settle(&self, apart_from: u32) {
+        if self.count != 0 {
+            self.settle_some(apart_from);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_some(&self, apart_from: u32) {
         for endpoint in self.endpoints.iter().take(self.count) {
             changes::tell_watchers(*endpoint, Some(apart_from));
+            storm::give_up_if_due(*endpoint);
         }
     }
 }
@@ -92,7 +102,8 @@ impl Target {
 pub fn collect(held: &Held) {
     let instance = held.instance;
     let waiter = instance.waiter.get() as usize;
-    held.for_each_joined(|channel, harvest| {
+    held.for_each_joined_with(|joined, channel, harvest| {
+        let mut strays = 0;
         let (Some(summary), Some(answer)) = (
             channel.far_ready_summary(waiter),
             channel.own_answer_summary(waiter),
@@ -124,16 +135,23 @@ pub fn collect(held: &Held) {
             |position| {
                 let slot = position / READY_KINDS as u32;
                 let key = members::slot_key(channel_index, slot);
+                let mut is_stray = true;
                 instance
                     .by_slot
                     .find::<()>(By::Slot, u64::from(key), |index, found| {
                         if found.slot_key.get() == key && found.has(flag::HOLDS_WAITER) {
+                            found.marks.add(1);
                             held.list(index);
+                            is_stray = false;
                         }
                         None
                     });
+                strays += i32::from(is_stray);
             },
         );
+        if strays > 0 {
+            storm::weigh_strays(held, channel_index, joined, strays);
+        }
         if taken > 0 {
             instance
                 .last_channel

@@ -82,6 +82,10 @@ pub struct Registration {
     pub data: Plain64,
     /// Receive position last reported to an edge-triggered watcher.
     pub seen: Plain64,
+    /// Marks of the far side since something new was found.
+    pub marks: Plain32,
+    /// What the far side had published when these were last too many.
+    pub marks_progress: Plain64,
     /// Serial number of the wait that reported it last: none reports it twice.
     pub reported_serial: Plain32,
     /// The instance's `control_count`, plus one, when its data was last compared with the kernel's registrations.

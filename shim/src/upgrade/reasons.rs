@@ -9,7 +9,7 @@ use super::chances;
 use super::negotiation::drop_negotiation;
 use crate::{fd_table, log, process, status};
 use core::ffi::c_int;
-use fastpath::endpoint::binding;
+use fastpath::endpoint::{Endpoint, binding};
 use fastpath::statistics::count;
 use fastpath::stream::{Stream, line};
 use fastpath::sync::Ordering;
@@ -62,12 +62,19 @@ pub fn not_managed(descriptor: c_int, reason: Reason) {
     }
 }
 
-/// A stream was reset for what was found in it: said once.
-pub fn note_condemned(stream: &Stream) {
-    let endpoint = stream.endpoint;
-    // It has nothing to wish for any more.
+/// What a step of the stream may have found out: the far side wakes this one for nothing, and the connection is given up;
+/// or it was reset for what was found in it, which is said once.
+#[inline(never)]
+pub fn look_for_trouble(endpoint: &'static Endpoint, generation: u32, descriptor: c_int) {
+    let stream = Stream::new(endpoint, generation, descriptor, crate::boundary::me());
+    if stream.must_be_given_up() {
+        if let Some(channel) = stream.channel() {
+            channel.connection_pestered();
+        }
+        give_up(&stream, Reason::UselessWakes);
+    }
     if endpoint.binding.load(Ordering::Acquire) == binding::CONDEMNED
-        && endpoint.wished.swap(0, Ordering::Relaxed) != 0
+        && endpoint.said.swap(1, Ordering::Relaxed) == 0
         && let Some(reason) = Reason::from_code(endpoint.reason.load(Ordering::Relaxed))
     {
         let level = if process::settings().strict {
@@ -75,7 +82,7 @@ pub fn note_condemned(stream: &Stream) {
         } else {
             LogLevel::Warn
         };
-        say(stream.descriptor, b"was reset: ", reason, level);
+        say(descriptor, b"was reset: ", reason, level);
     }
 }
 

@@ -9,5 +9,6 @@ mod place;
 mod limits;
 mod lying_far_side;
 mod slots;
+mod storms;
 mod strangers;
 mod strict;

@@ -5,8 +5,8 @@
 )]
 
 use super::record::{Poll, asked};
+use crate::readiness::decide;
 use crate::readiness::kernel_set::{ERR, HUP, IN, PRI, RDHUP, RDNORM};
-use crate::readiness::{changes, decide};
 use fastpath::kernel_call::{self, PollEntry};
 use fastpath::stream::Stream;
 
@@ -47,7 +47,7 @@ fn holds(entry: PollEntry, stream: &Stream, well: bool) -> u32 {
 /// Consumed bells and changed carriers concern epoll sets, too.
 pub(super) fn tell(stream: &Stream) {
     if stream.drained.get() || stream.switched.get() {
-        changes::changed(stream);
+        crate::process::readiness_changed(stream);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One member looked at: its real indices, and what they mean for who watches it.
 
 use super::Deferred;
+use super::storm;
 use crate::readiness::fault::{Fault, sound};
 use crate::readiness::instance::Held;
 use crate::readiness::kernel_set::PRI;
@@ -10,6 +11,7 @@ use crate::readiness::{arming, decide};
 use crate::status;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
+use kmod_interface::limits::USELESS_MARKS;
 
 /// Looks at the real indices of one member and says what it has to report; 0 = nothing.
 #[inline]
@@ -20,6 +22,7 @@ pub(super) fn look(
     deferred: &mut Deferred,
 ) -> u32 {
     if registration.has(flag::GHOST | flag::SPENT) {
+        storm::marks_of_the_silent(held, registration, deferred);
         return 0;
     }
     let Some(stream) = registration.stream(held.me) else {
@@ -77,6 +80,11 @@ pub(super) fn look(
         holds,
         edges,
     );
+    if registration.seen.get() != position {
+        registration.marks.set(0);
+    } else if registration.marks.get() > USELESS_MARKS {
+        storm::weigh_marks(registration, &stream, deferred);
+    }
     registration.seen.set(position);
     registration.clear(flag::FRESH | flag::INPUT_EDGE | flag::OTHER_EDGE | flag::URGENT);
     if bits & decide::WRITING != 0 && registration.has(flag::OUT_BLOCKED) {

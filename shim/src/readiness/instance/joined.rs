@@ -10,6 +10,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use fastpath::channel::{Channel, table};
 use fastpath::endpoint::Plain32;
 use fastpath::ready::Harvest;
+use kmod_interface::limits::{READY_KINDS, SLOTS_MAX};
+
+/// An earlier set may have left marks of every slot behind.
+const STRAYS_AT_FIRST: u32 = SLOTS_MAX * READY_KINDS as u32;
 
 /// A channel with members that this instance's waiter watches.
 #[repr(C)]
@@ -18,6 +22,8 @@ pub struct Joined {
     pub channel: AtomicU32,
     /// Members there.
     pub members: Plain32,
+    /// Marks for slots without a member that are to be expected, as a signed number (see `harvest::storm`).
+    pub stray_credit: Plain32,
     harvest: UnsafeCell<Harvest>,
 }
 
@@ -34,11 +40,20 @@ impl Held {
     /// Runs over the joined channels with their harvest positions.
     #[inline]
     pub fn for_each_joined(&self, mut each: impl FnMut(&'static Channel, &mut Harvest)) {
+        self.for_each_joined_with(|_, channel, harvest| each(channel, harvest));
+    }
+
+    /// As [`Held::for_each_joined`], with what this instance knows of each.
+    #[inline(always)]
+    pub fn for_each_joined_with(
+        &self,
+        mut each: impl FnMut(&'static Joined, &'static Channel, &mut Harvest),
+    ) {
         let count = self.instance.joined_count.load(Ordering::Relaxed) as usize;
         for joined in self.instance.joined.iter().take(count) {
             if let Some(channel) = joined.channel() {
                 // SAFETY: the lock is held, and `each` gets one position at a time.
-                each(channel, unsafe { &mut *joined.harvest.get() });
+                each(joined, channel, unsafe { &mut *joined.harvest.get() });
             }
         }
     }
@@ -55,6 +70,7 @@ impl Held {
         let joined = self.instance.joined.get(count)?;
         joined.channel.store(channel, Ordering::Relaxed);
         joined.members.set(1);
+        joined.stray_credit.set(STRAYS_AT_FIRST);
         // SAFETY: the lock is held.
         unsafe { *joined.harvest.get() = Harvest::new() };
         // Release, partner: the acquire of a spinner, which has no lock.
@@ -77,6 +93,10 @@ impl Held {
             return false;
         };
         found.members.set(found.members.get().wrapping_sub(1));
+        let credit = found.stray_credit.get() as i32 + READY_KINDS as i32;
+        found
+            .stray_credit
+            .set(credit.min(STRAYS_AT_FIRST as i32) as u32);
         if found.members.get() != 0 {
             return false;
         }
@@ -87,6 +107,7 @@ impl Held {
                 .channel
                 .store(last.channel.load(Ordering::Relaxed), Ordering::Relaxed);
             found.members.set(last.members.get());
+            found.stray_credit.set(last.stray_credit.get());
             // SAFETY: the lock is held.
             unsafe { *found.harvest.get() = *last.harvest.get() };
         }

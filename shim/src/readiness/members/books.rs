@@ -33,6 +33,8 @@ impl Held {
         registration.compared_count.set(0);
         registration.data.set(data);
         registration.seen.set(u64::MAX);
+        registration.marks.set(0);
+        registration.marks_progress.set(0);
         if !watchers::add(self, index, registration) {
             tables::free_registration(index);
             return None;

@@ -7,7 +7,7 @@
  * Prints one line "liars N accelerated N scribbles N resets N ends N honest N". The library is preloaded by the caller. */
 #define _GNU_SOURCE
 #include "axio.h"
-#include "axio_layout.h"
+#include "own_region.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -350,35 +350,6 @@ static void honest(unsigned number)
 
 /* ---- the liar */
 
-struct region {
-    unsigned char *base;
-    size_t bytes;
-    unsigned slots;
-};
-static struct region regions[64];
-static int region_count;
-
-/* The regions this process writes: shared mappings of memory named axio that begin with the magic word of a region. */
-static void find_regions(void)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    region_count = 0;
-    while (maps && fgets(line, sizeof line, maps)) {
-        unsigned long first, end;
-        char rights[8];
-        if (!strstr(line, "memfd:axio") || sscanf(line, "%lx-%lx %7s", &first, &end, rights) != 3 || rights[1] != 'w')
-            continue;
-        unsigned char *base = (unsigned char *)first;
-        static const unsigned slots[] = {AXIO_CLASS_0_SLOTS, AXIO_CLASS_1_SLOTS, AXIO_CLASS_2_SLOTS};
-        uint32_t class = *(uint32_t *)(base + AXIO_HEADER_CLASS);
-        if (*(uint32_t *)base == AXIO_MAGIC && class < AXIO_CLASSES && region_count < 64)
-            regions[region_count++] = (struct region){base, end - first, slots[class]};
-    }
-    if (maps)
-        fclose(maps);
-}
-
 /* What is written over. */
 enum target { EVERYTHING, ENTRIES, ONE_ENTRY, WAITERS, CLAIMS_AND_EVENTS, POOL, TARGETS };
 
@@ -443,32 +414,6 @@ static void *scribble(void *argument)
     return 0;
 }
 
-/* Past the library. */
-static long raw(long number, long first, long second, long third)
-{
-    long result;
-#if defined __x86_64__
-    register long r10 __asm__("r10") = MSG_DONTWAIT | MSG_NOSIGNAL;
-    register long r8 __asm__("r8") = 0;
-    register long r9 __asm__("r9") = 0;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(first), "S"(second), "d"(third), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-#else
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = first;
-    register long x1 __asm__("x1") = second;
-    register long x2 __asm__("x2") = third;
-    register long x3 __asm__("x3") = MSG_DONTWAIT | MSG_NOSIGNAL;
-    register long x4 __asm__("x4") = 0;
-    register long x5 __asm__("x5") = 0;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    result = x0;
-#endif
-    return result;
-}
-
 static void leave_without_a_word(void)
 {
     if (shared->linger) {
@@ -488,28 +433,7 @@ static void own_trouble(int number)
     leave_without_a_word();
 }
 
-static uint64_t cookie_of(int descriptor)
-{
-    uint64_t cookie = 0;
-    socklen_t length = sizeof cookie;
-    getsockopt(descriptor, SOL_SOCKET, 57 /* SO_COOKIE */, &cookie, &length);
-    return cookie;
-}
-
-static int find_entry(int descriptor)
-{
-    uint64_t cookie = cookie_of(descriptor);
-    for (int index = 0; index < region_count; index++)
-        for (unsigned slot = 0; slot < regions[index].slots; slot++) {
-            unsigned char *entry = regions[index].base + AXIO_ENTRY_PLACE(regions[index].slots, slot);
-            if (cookie && *(uint64_t *)(entry + AXIO_ENTRY_COOKIE) == cookie) {
-                lie.region = &regions[index];
-                lie.slot = slot;
-                return 1;
-            }
-        }
-    return 0;
-}
+static int find_entry(int descriptor) { return find_entry_in(descriptor, &lie.region, &lie.slot); }
 
 /* Ring lengths and places that cannot be, each shown by an upgrade that follows. */
 static void lie_about_the_ring(int descriptor, uint64_t *random)

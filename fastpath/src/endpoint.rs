@@ -30,6 +30,10 @@ macro_rules! plain {
             pub fn set(&self, value: $int) {
                 self.0.store(value, Ordering::Relaxed);
             }
+            /// Takes the value, leaving 0: of several threads one gets it.
+            pub fn take(&self) -> $int {
+                self.0.swap(0, Ordering::AcqRel)
+            }
             /// Adds without a locked instruction: the caller holds the lock that guards the word.
             #[inline(always)]
             pub fn add(&self, amount: $int) -> $int {
@@ -289,11 +293,12 @@ impl Endpoint {
         if !had_channel {
             return;
         }
-        // What changes only once there was a channel; most connections of one request never have one.
+        // What changes only once there was a channel; most connections of one request never have one. The addresses of
+        // the entries stay: a look without a lock may have seen the binding and be about to load them.
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
-            shadow_cork ring_growth_refused rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring own_entry
-            far_entry slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress had_channel);
+            shadow_cork ring_growth_refused rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
+            slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress had_channel);
         clear!(armed_rx armed_tx binding unbinding pestered said);
         self.wait_receive.reset();
         self.wait_send.reset();

@@ -7,7 +7,8 @@
 //!
 //! Invariants (SWITCH.md §2): bells lie on a kernel stream only between an upgrade and its `kr`; upgrade is granted,
 //! retreat never waits; bells are consumed only under `rx_lock`, below `koff`, with nobody asleep on the line; the end
-//! is the kernel's; no thread holds two locks, but for the two steps that end a binding ([`Stream::retire`], [`unbind`]).
+//! is the kernel's; no thread holds two locks, but for the steps that end a binding ([`Stream::retire`], [`leave`],
+//! [`unbind`]), which take the receiving one first.
 //!
 //! * [`pieces`]: the program's buffers.
 //! * [`labels`]: the labelled steps.
@@ -17,7 +18,8 @@
 //! * [`repair`]: a thread that held a lock has died.
 //! * [`quick`]: the same for one plain buffer and nothing but the ring.
 //! * [`sleep`]: arming and what a sleeper looks at. [`storm`]: wakes that told nothing.
-//! * [`ends`]: shutdown, leave, what the far side's end looks like.
+//! * [`ends`]: shutdown, what the far side's end looks like.
+//! * [`leave`]: this side gives the channel up for good.
 //! * [`death`]: the far process has died without a word.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
 //! * [`unbind`]: a living connection gives its slot up.
@@ -28,6 +30,7 @@ pub mod death;
 pub mod ends;
 pub mod granted;
 pub mod labels;
+pub mod leave;
 pub mod line;
 pub mod look;
 pub mod pieces;
@@ -105,10 +108,13 @@ impl Stream {
     #[inline(always)]
     #[expect(
         unsafe_code,
-        reason = "the addresses were stored at binding; the channel stays mapped while bound"
+        reason = "the addresses were stored at binding, and memory stays mapped behind it"
     )]
     pub(crate) fn own(&self) -> OwnEntry {
-        // SAFETY: bound endpoints hold the address of a mapped entry; callers have checked the binding.
+        // SAFETY: callers have seen the endpoint bound (acquire, partner: the release in `bind`), and the address stored
+        // before that is replaced by other entries' only, never taken away (`Endpoint::reset`). Under a lock it is this
+        // binding's. Without one the binding may have ended meanwhile: then it leads to zeros that stay mapped until many
+        // other channels came and went (C4), or to another entry, and what is read there is a hint.
         unsafe { OwnEntry::at(self.endpoint.own_entry.get() as *mut u8) }
     }
 
@@ -172,8 +178,8 @@ impl Stream {
     }
 
     /// Ends the endpoint's life: no call that looked it up before finds it any more. The caller is its last holder and
-    /// frees the block. This and [`unbind`] hold both locks, the receiving one taken first; nobody else holds two, so
-    /// that cannot dead-lock.
+    /// frees the block. This, [`leave`] and [`unbind`] hold both locks, the receiving one taken first; nobody else holds
+    /// two, so that cannot dead-lock.
     /// False: somebody else was faster.
     pub fn retire(&self) -> bool {
         if self.lock_receiving().is_err() {
@@ -238,14 +244,16 @@ impl Stream {
     }
 
     /// Something impossible was read from the far side, or somebody used the socket behind us: the connection ends with
-    /// ECONNRESET, nothing else notices (TRUST.md; POSIX.md row 35). Called with a lock of the endpoint held or none.
+    /// ECONNRESET, nothing else notices (TRUST.md; POSIX.md row 35). Called with a lock of the endpoint held, under which
+    /// the binding was looked at. A plain kernel socket is nobody's to condemn: what was seen does not concern it.
     pub(crate) fn condemn(&self, reason: kmod_interface::reason::Reason) {
-        if self
-            .endpoint
-            .binding
-            .swap(binding::CONDEMNED, Ordering::AcqRel)
-            == binding::CONDEMNED
-        {
+        let condemned = self.endpoint.binding.compare_exchange(
+            binding::BOUND,
+            binding::CONDEMNED,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if condemned.is_err() {
             return;
         }
         self.endpoint.reason.store(reason as u32, Ordering::Relaxed);

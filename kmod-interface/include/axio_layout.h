@@ -51,6 +51,8 @@
 #define AXIO_SPILL_AFTER_MS            10
 /* How long a leaver waits for the peer's `ringing` to clear and for counted bells to arrive */
 #define AXIO_LEAVE_WAIT_MS             10
+/* How long a leaver waits for `ringing`, and for room for a rewind, when somebody goes on with the socket */
+#define AXIO_LEAVE_PATIENCE_MS         1000
 /* How long a send is held back for the last bytes in the kernel to be read, before an upgrade */
 #define AXIO_UPGRADE_HOLD_MS           1
 /* Bells beyond all that a connection has published, before it is given up */

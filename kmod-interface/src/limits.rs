@@ -60,6 +60,8 @@ pub const REFUSAL_MS: u64 = 60_000;
 pub const SPILL_AFTER_MS: u64 = 10;
 /// How long a leaver waits for the peer's `ringing` to clear and for counted bells to arrive.
 pub const LEAVE_WAIT_MS: u64 = 10;
+/// How long a leaver waits for `ringing`, and for room for a rewind, when somebody goes on with the socket.
+pub const LEAVE_PATIENCE_MS: u64 = 1000;
 /// How long a send is held back for the last bytes in the kernel to be read, before an upgrade.
 pub const UPGRADE_HOLD_MS: u64 = 1;
 /// Bells beyond all that a connection has published, before it is given up; useless wakes of one wait, before it naps.

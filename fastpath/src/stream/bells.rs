@@ -117,6 +117,18 @@ impl Stream {
         }
     }
 
+    /// Room was made, and the far side's writers may sleep: BELL(tx), with no lock held. The binding may have ended since
+    /// the room was made, and the entry may be another connection's.
+    pub(super) fn ring_writers(&self) {
+        if self.lock_sending().is_err() {
+            return;
+        }
+        if self.is_bound() {
+            self.ring_if_armed(Class::Writers);
+        }
+        self.unlock_sending();
+    }
+
     /// Consumes the bells that have arrived on a live line, if nobody sleeps on it. Under `rx_lock`, `rx_ep` odd.
     pub(super) fn consume_arrived(&self) {
         let far = self.far();

@@ -1,19 +1,13 @@
-//! Ends: shutdown, leaving for good, and what the far side's end looks like here (SWITCH.md §4).
+//! Ends: shutdown, and what the far side's end looks like here (SWITCH.md §4).
 
-use super::bells::Drained;
+use super::Stream;
 use super::labels::{Label, reached};
 use super::receive::Received;
 use super::rewind::Rewound;
-use super::switch::RetreatCause;
-use super::{Stream, monotonic_ns};
-use crate::endpoint::{binding, kernel_end};
+use crate::endpoint::kernel_end;
 use crate::kernel_call;
-use crate::statistics::count;
 use crate::sync::Ordering;
 use kmod_interface::ict::{FIN_ON_KERNEL, FIN_ON_RING};
-use kmod_interface::limits::LEAVE_WAIT_MS;
-use kmod_interface::reason::Reason;
-use kmod_interface::statistics::Counter;
 
 /// Where an end was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,121 +123,5 @@ impl Stream {
             .keof
             .fetch_max(kernel_end::ENDED, Ordering::AcqRel);
         self.switched.set(true);
-    }
-
-    /// True when leaving now would reset the connection: the ring holds unread bytes, and what is newer is in the kernel.
-    #[must_use]
-    pub fn would_reset_by_leaving(&self) -> bool {
-        if self.lock_receiving().is_err() {
-            return false;
-        }
-        let would = self.is_bound()
-            && self.own().gone().load(Ordering::Relaxed) == 0
-            && self.is_unread_before_newer(self.far().ep().load(Ordering::Acquire));
-        self.unlock_receiving();
-        would
-    }
-
-    /// Under `rx_lock`. `ep` is the far side's.
-    fn is_unread_before_newer(&self, ep: u32) -> bool {
-        let endpoint = self.endpoint;
-        let far = self.far();
-        let behind = ep != endpoint.rx_ep.get() && ep & 1 == 0;
-        let unread = ep != 0 && far.tail().load(Ordering::Acquire) != endpoint.rx_head.get();
-        unread && (behind || self.has_far_fin())
-    }
-
-    /// LEAVE: close or exit of the last managed holder, or exec with a surviving descriptor. Afterwards the endpoint is
-    /// a plain kernel socket for ever; what of the ring was not read here, the far side sends again through the kernel.
-    /// `descriptor_closes`: the kernel's end follows at once, nobody goes on with the socket.
-    pub fn leave(&self, descriptor_closes: bool) {
-        if self.lock_receiving().is_err() {
-            return;
-        }
-        if !self.is_bound() || self.own().gone().load(Ordering::Relaxed) != 0 {
-            self.unlock_receiving();
-            return;
-        }
-        count(Counter::Leaves, 1);
-        let endpoint = self.endpoint;
-        let far = self.far();
-        // Partner of the fence: ANNOUNCE writes `ringing`, fence, reads `gone`.
-        self.own().gone().publish_and_fence(1);
-        reached(Label::LeaveGone);
-        let deadline = monotonic_ns() + LEAVE_WAIT_MS * 1_000_000;
-        while far.ringing().load(Ordering::Acquire) != 0 && monotonic_ns() < deadline {
-            rustix::thread::sched_yield();
-        }
-        reached(Label::LeaveRingingWait);
-        // `ringing` is clear: the far side's ep, koff and fin are final.
-        let ep = far.ep().load(Ordering::Acquire);
-        let unpassed = ep != endpoint.rx_ep.get();
-        if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
-            self.condemn_misbehaved();
-            self.unlock_receiving();
-            return;
-        }
-        let behind = unpassed && ep & 1 == 0;
-        if self.is_unread_before_newer(ep) {
-            // Nobody can put it in order any more. A last holder that closes with unread bytes resets on Linux, too.
-            reached(Label::LeaveReset);
-            self.condemn(Reason::LeftBehind);
-            self.unlock_receiving();
-            return;
-        }
-        let end = if behind {
-            far.kr().load(Ordering::Acquire)
-        } else if ep & 1 == 1 {
-            far.koff().load(Ordering::Acquire)
-        } else {
-            endpoint.krx.get()
-        };
-        let deadline = monotonic_ns() + LEAVE_WAIT_MS * 1_000_000;
-        while endpoint.krx.get() != end && endpoint.keof.load(Ordering::Acquire) == 0 {
-            match self.consume_to(end) {
-                Drained::Bells => {}
-                Drained::End => break,
-                Drained::Condemned => {
-                    self.unlock_receiving();
-                    return;
-                }
-            }
-            if endpoint.krx.get() != end && monotonic_ns() > deadline {
-                reached(Label::LeaveReset);
-                self.condemn(Reason::LeftBehind);
-                self.unlock_receiving();
-                return;
-            }
-        }
-        reached(Label::LeaveDrain);
-        super::line::restore_receiving_options(endpoint, self.descriptor);
-        self.unlock_receiving();
-        if self.lock_sending().is_ok() {
-            // A far side that has shut its writing may have shut its reading, too: Linux resets a connection on which a
-            // byte arrives then. The end that close makes at once tells it all it needs, as a death does.
-            let told_by_end = descriptor_closes
-                && (far.fin().load(Ordering::Acquire) != 0
-                    || endpoint.keof.load(Ordering::Acquire) != 0);
-            if self.is_bound()
-                && endpoint.over.get() == 0
-                && endpoint.tx_ep.get() & 1 == 1
-                && endpoint.write_shut.get() == 0
-                && !told_by_end
-            {
-                if !self.retreat(RetreatCause::Local) {
-                    let _ = self.rewind_locked();
-                }
-                reached(Label::LeaveRetreat);
-            }
-            let _ = endpoint.binding.compare_exchange(
-                binding::BOUND,
-                binding::LEFT,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            self.unlock_sending();
-        }
-        self.switched.set(true);
-        reached(Label::LeaveClose);
     }
 }

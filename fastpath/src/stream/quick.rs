@@ -110,9 +110,8 @@ impl Stream {
         let received = unsafe { self.receive_quickly_locked(target, bytes) };
         self.unlock_receiving();
         let (taken, ring_writers) = received?;
-        if ring_writers && self.lock_sending().is_ok() {
-            self.ring_if_armed(Class::Writers);
-            self.unlock_sending();
+        if ring_writers {
+            self.ring_writers();
         }
         Some(taken)
     }

@@ -1,6 +1,5 @@
 //! RECV (SWITCH.md §3): data from the ring, from the kernel under a grant, or by the program's own kernel call.
 
-use super::bells::Class;
 use super::ends::End;
 use super::labels::{Label, reached};
 use super::line;
@@ -69,9 +68,8 @@ impl Stream {
         let mut ring_writers = false;
         let received = self.receive_locked(pieces, taking, &mut ring_writers);
         self.unlock_receiving();
-        if ring_writers && self.lock_sending().is_ok() {
-            self.ring_if_armed(Class::Writers);
-            self.unlock_sending();
+        if ring_writers {
+            self.ring_writers();
         }
         received
     }

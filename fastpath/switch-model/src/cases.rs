@@ -93,6 +93,9 @@ pub const SOUND: &[Case] = &[
     holds("leave-upgrading", 1_844_280, 3),
     holds("leave-retreating", 6_029_694, 4),
     holds("leave-kernel-full", 1_488_145, 3),
+    holds("leave-siblings", 729_322, 2),
+    holds("leave-siblings-retreating", 4_503_254, 3),
+    holds("leave-siblings-upgrading", 2_369_883, 3),
 ];
 
 /// Every deliberate bug, where it shows.
@@ -137,6 +140,8 @@ pub const BUGS: &[Case] = &[
     fails("leave-early-fin", LeaveOverFin, BYTES_MISSING),
     fails("leave-early-fin", FinIgnoresGone, BYTES_MISSING),
     fails("leave-mixed", UnboundedMixedSleep, DeadEnd),
+    fails("leave-siblings", LeaveLocksInTurn, OUT_OF_ORDER),
+    fails("leave-siblings-upgrading", LeaveLocksInTurn, OUT_OF_ORDER),
     fails("write-first", NoSpill, DeadEnd),
 ];
 

@@ -14,6 +14,8 @@ pub enum Departure {
     Close,
     /// LEAVE at any time, then strangers carry on with plain kernel reads and writes.
     Stranger,
+    /// LEAVE by one thread at any time, wherever the others stand: they go on, behind it with plain kernel calls.
+    Siblings,
 }
 
 /// One connection to explore. Arrays are indexed by direction (that is, by its sender).
@@ -72,6 +74,14 @@ impl Rules {
     /// Somebody may leave. Only there is `ringing` modelled: nobody else looks at it.
     pub fn somebody_leaves(&self) -> bool {
         self.configuration.departure != Departure::Stays
+    }
+
+    /// The leaver's socket is used behind LEAVE.
+    pub fn socket_lives_on(&self) -> bool {
+        matches!(
+            self.configuration.departure,
+            Departure::Stranger | Departure::Siblings
+        )
     }
 
     /// The state in which everything begins.

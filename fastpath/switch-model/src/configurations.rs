@@ -381,6 +381,43 @@ pub const ALL: &[Configuration] = &[
         starts_on_ring: [true, true],
         ..BASE
     },
+    Configuration {
+        name: "leave-siblings",
+        about: "one thread of side 0 leaves at any time, the others go on",
+        threads: LEAVING,
+        bytes: [1, 2],
+        ring_bytes: 2,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        departure: Departure::Siblings,
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "leave-siblings-retreating",
+        about: "the same while the direction towards the leaver retreats",
+        threads: LEAVING,
+        bytes: [1, 2],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        retreats: [0, 1],
+        departure: Departure::Siblings,
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "leave-siblings-upgrading",
+        about: "the same while the direction towards the leaver upgrades",
+        threads: LEAVING,
+        bytes: [1, 2],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 1],
+        departure: Departure::Siblings,
+        starts_on_ring: [true, false],
+        ..BASE
+    },
 ];
 
 /// The configuration called `name`.

@@ -95,6 +95,8 @@ changes! {
         UpgradeIgnoresGone "upgrade-ignores-gone",
         /// An upgrade does not wait until the kernel stream was read.
         UpgradeOverUnread "upgrade-over-unread",
+        /// A leaver with siblings takes its locks in turn: they find the binding as it was when the peer has begun to rewind.
+        LeaveLocksInTurn "leave-locks-in-turn",
         /// The leaver ignores unread ring bytes behind a retreat.
         LeaveOverSpilled "leave-over-spilled",
         /// The leaver ignores unread ring bytes behind a `fin`.

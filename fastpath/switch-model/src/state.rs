@@ -161,6 +161,8 @@ pub struct Side {
     pub arm_tx: Epoch,
     /// This side has left the channel for good.
     pub gone: bool,
+    /// LEAVE is done, and this side's threads go on with plain kernel calls.
+    pub left: bool,
     /// The socket is closed.
     pub closed: bool,
     /// The process was killed.
@@ -180,6 +182,7 @@ impl Side {
             arm_rx: Epoch::Quiet,
             arm_tx: Epoch::Quiet,
             gone: false,
+            left: false,
             closed: false,
             dead: false,
             asks_left,

@@ -9,6 +9,7 @@ use fastpath::kernel_call;
 use fastpath::lock::Owner;
 use fastpath::path::{Chosen, Path};
 use fastpath::stream::Stream;
+use fastpath::stream::leave::Successor;
 use fastpath::stream::pieces::{Piece, Pieces};
 use fastpath::stream::receive::{Received, Taking};
 use fastpath::stream::send::Sent;
@@ -359,13 +360,13 @@ impl<End: Path + Into<Chosen>> Connection<End> {
     /// The program goes on with the socket without Axio (exec): what it has not read must come by the kernel.
     pub fn leave(&mut self, who: usize) {
         self.wake(who);
-        if self.sides[who].stream().would_reset_by_leaving() {
-            return;
-        }
         let [me, other] = [&self.sides[who], &self.sides[1 - who]];
         let to_rewind = other.endpoint.tx_ep.get() & 1 == 1
             && other.endpoint.tx_tail.get() != me.endpoint.rx_head.get();
-        me.stream().leave(false);
+        if !me.stream().leave(Successor::Ourselves) {
+            // What cannot be left in order stays.
+            return;
+        }
         self.counts.leaves += 1;
         self.counts.rewinds += u64::from(to_rewind && !me.is_condemned());
         self.counts.left_behind += u64::from(me.is_condemned());

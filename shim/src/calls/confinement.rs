@@ -6,6 +6,7 @@ use core::ffi::c_int;
 use fastpath::endpoint::binding;
 use fastpath::family;
 use fastpath::stream::Stream;
+use fastpath::stream::leave::Successor;
 use fastpath::sync::Ordering;
 use kmod_interface::reason::Reason;
 
@@ -14,12 +15,28 @@ const TO_STDIO: c_int = 1;
 /// `before_confinement` by a seccomp filter: any call it does not expect may kill the process.
 const BY_FILTER: c_int = 2;
 
-/// Leaves the channel for good and gives the slot and the channel back; the socket goes on as a plain one.
+/// Leaves the channel for good and gives the slot and the channel back; the socket goes on as a plain one, in whoever's
+/// hands. What cannot be left in order is reset.
 pub fn leave_for_good(stream: &Stream, reason: Reason) {
+    leave(stream, Successor::Stranger, reason);
+}
+
+/// The same for a socket that this process goes on with, which nobody else is likely to read: false, and it stays where
+/// it is, if leaving in order is impossible at this moment.
+pub fn leave_in_order(stream: &Stream, reason: Reason) -> bool {
+    leave(stream, Successor::Ourselves, reason)
+}
+
+fn leave(stream: &Stream, successor: Successor, reason: Reason) -> bool {
     upgrade::drop_negotiation(stream);
+    let left = stream.leave(successor);
+    if left {
+        crate::calls::lifecycle::give_channel_back(stream.endpoint);
+    } else if successor == Successor::Ourselves {
+        process::readiness_changed(stream);
+        return false;
+    }
     stream.endpoint.wished.store(0, Ordering::Release);
-    stream.leave(false);
-    crate::calls::lifecycle::give_channel_back(stream.endpoint);
     // A leave that had to reset the connection has said why.
     if stream.endpoint.binding.load(Ordering::Relaxed) != binding::CONDEMNED {
         stream
@@ -29,6 +46,7 @@ pub fn leave_for_good(stream: &Stream, reason: Reason) {
     }
     status::update_row(stream.endpoint);
     process::readiness_changed(stream);
+    left
 }
 
 fn for_each_stream(mut each: impl FnMut(Stream)) {
@@ -72,10 +90,8 @@ pub extern "C" fn before_confinement(kind: c_int) {
         if kind != BY_FILTER {
             for_each_stream(|stream| {
                 // What cannot be left without a reset is read to its end first, and left when its last number goes.
-                if stream.would_reset_by_leaving() {
+                if !leave_in_order(&stream, Reason::Confined) {
                     upgrade::give_up(&stream, Reason::Confined);
-                } else {
-                    leave_for_good(&stream, Reason::Confined);
                 }
             });
             return;

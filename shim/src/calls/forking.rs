@@ -1,7 +1,7 @@
 //! fork, exec, exit: who holds an endpoint afterwards (DESIGN.md "Processes", POSIX.md R9, R10).
 
 use crate::boundary::{forget_thread, me};
-use crate::calls::confinement::leave_for_good;
+use crate::calls::confinement::{leave_for_good, leave_in_order};
 use crate::calls::{lifecycle, sleepers};
 use crate::readiness::sharing;
 use crate::{discovery, fd_table, process, status, upgrade};
@@ -113,12 +113,14 @@ pub extern "C" fn before_exec() {
         for_each_stream(|stream| {
             let closes = closes_on_exec(stream.descriptor);
             let shared = place.is_some_and(|place| stream.endpoint.has_other_holder(place));
-            // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
-            if !shared || !(closes || stream.would_reset_by_leaving()) {
+            if !shared {
                 // One that ends here keeps what was said of it.
                 let known = Reason::from_code(stream.endpoint.reason.load(Ordering::Relaxed));
                 let reason = known.filter(|_| closes).unwrap_or(Reason::Inherited);
                 leave_for_good(&stream, reason);
+            } else if !closes {
+                // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
+                leave_in_order(&stream, Reason::Inherited);
             }
             if let Some(place) = place {
                 stream.endpoint.remove_number(place);
@@ -169,11 +171,8 @@ pub extern "C" fn before_spawn() {
         for_each_stream(|stream| {
             // What cannot be left without a reset stays: this process reads on, and hardly anything that is started
             // without being told a number reads it.
-            if stream.is_bound()
-                && !closes_on_exec(stream.descriptor)
-                && !stream.would_reset_by_leaving()
-            {
-                leave_for_good(&stream, Reason::Inherited);
+            if stream.is_bound() && !closes_on_exec(stream.descriptor) {
+                leave_in_order(&stream, Reason::Inherited);
             }
         });
     });

@@ -15,6 +15,7 @@ use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
+use fastpath::stream::leave::Successor;
 use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
@@ -292,7 +293,7 @@ pub fn forget(descriptor: c_int, open: bool) {
         return;
     }
     if open {
-        stream.leave(true);
+        stream.leave(Successor::Nobody);
     }
     if !stream.retire() {
         return;
@@ -304,11 +305,14 @@ pub fn forget(descriptor: c_int, open: bool) {
 
 /// This side has left: its slot and its part in the channel are given back, once.
 pub fn give_channel_back(endpoint: &'static Endpoint) {
-    let Some(index) = endpoint.channel.get().checked_sub(1) else {
+    if endpoint.channel.get() == 0 {
+        return;
+    }
+    changes::channel_leaves(endpoint);
+    // Two threads may have made the same socket a plain one.
+    let Some(index) = endpoint.channel.take().checked_sub(1) else {
         return;
     };
-    changes::channel_leaves(endpoint);
-    endpoint.channel.set(0);
     if let Some(channel) = fastpath::channel::table::get(index) {
         channel.slot_leave(endpoint.slot.get(), endpoint.slot_generation.get());
         channel.release();

@@ -13,7 +13,7 @@ pub(super) fn may_upgrade(now: &Now<'_>) -> bool {
     let passed = !stream.has_unpassed_switch() || ungranted;
     let quiet = stream.itx == 0 || now.has(DeliberateBug::UpgradeWithSendInFlight);
     let all_read = stream.krx == stream.ktx || now.has(DeliberateBug::UpgradeOverUnread);
-    stream.upgrades_left > 0 && granted && passed && quiet && all_read
+    stream.upgrades_left > 0 && granted && passed && quiet && all_read && !now.own_side().gone
 }
 
 /// UPGRADE 1 and 2. Where nobody leaves, ANNOUNCE is nothing and the switch follows at once.

@@ -11,7 +11,8 @@ use crate::state::{BELL, State};
 use crate::thread::{Carried, Role, Thread};
 use crate::violation::Violation;
 
-/// LEAVE 1, once all other threads of the side rest between two calls or sleep; or never, if the streams are at an end.
+/// LEAVE 1; or never, if the streams are at an end. A leaver whose siblings go on takes both locks. The others are the
+/// last thread that does anything: the rest stand between two calls or sleep.
 pub(super) fn gone(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let configuration = &now.rules.configuration;
     let mut next = now.next();
@@ -25,6 +26,21 @@ pub(super) fn gone(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         return Ok(());
     }
     let unlocked = !now.own_side().rx_lock && !now.own_side().tx_lock;
+    if configuration.departure == Departure::Siblings {
+        let takes_turns = now.has(DeliberateBug::LeaveLocksInTurn);
+        if is_too_late(now) {
+            next.state.leave_ahead = false;
+            out.push(next, Place::Ended);
+        } else if unlocked || (takes_turns && !now.own_side().rx_lock) {
+            next.state.leave_ahead = false;
+            let side = next.own_side();
+            side.gone = true;
+            side.rx_lock = true;
+            side.tx_lock |= !takes_turns;
+            out.push(next, Place::LeaveRingingWait);
+        }
+        return Ok(());
+    }
     let may_go = configuration.departure != Departure::Close || now.all_written();
     if !(all_others_rest(now) && unlocked && may_go) {
         return Ok(());
@@ -104,14 +120,20 @@ pub(super) fn drain(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     };
     let spilled = unpassed_retreat && !now.has(DeliberateBug::LeaveOverSpilled);
     let finished = stream.fin && !now.has(DeliberateBug::LeaveOverFin);
-    let goes_on = now.rules.configuration.departure == Departure::Stranger;
-    if stream.has_ring_data() && (spilled || finished) && goes_on {
+    let unread_before_newer = stream.has_ring_data() && (spilled || finished);
+    if unread_before_newer && now.rules.configuration.departure == Departure::Stranger {
         reset(&mut next.state, now.me);
         out.push(next, Place::Ended);
+    } else if unread_before_newer && now.rules.configuration.departure == Departure::Siblings {
+        // They read it, and what lies behind it; only what they send leaves now.
+        out.push(next, Place::LeaveRetreat);
     } else if stream.krx >= bells_below
         || stream.kernel.is_at_end()
         || now.has(DeliberateBug::LeaveWithoutDrain)
     {
+        if now.has(DeliberateBug::LeaveLocksInTurn) {
+            next.unlock_rx();
+        }
         out.push(next, Place::LeaveRetreat);
     } else if !stream.kernel.is_empty() {
         kernel::consume_bell(next.receiving())?;
@@ -136,10 +158,16 @@ fn reset(state: &mut State, side: usize) {
 pub(super) fn retreat(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let mut next = now.next();
     let on_ring = now.sending().on_ring();
+    if now.has(DeliberateBug::LeaveLocksInTurn) {
+        if now.own_side().tx_lock {
+            return Ok(());
+        }
+        next.own_side().tx_lock = true;
+    }
     if now.has(DeliberateBug::FinAtLeave) {
         next.sending().fin |= on_ring;
         out.push(next, Place::LeaveClose);
-    } else if on_ring {
+    } else if on_ring && !now.sending().fin {
         let stream = next.sending();
         stream.count_bell();
         stream.kr = stream.ktx;
@@ -159,9 +187,22 @@ pub(super) fn bell(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     Ok(())
 }
 
-/// LEAVE 6: the program's threads become strangers, or the socket is closed.
+/// LEAVE 6: the program's threads go on without the channel, become strangers, or the socket is closed.
 pub(super) fn close(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let mut next = now.next();
+    if now.rules.configuration.departure == Departure::Siblings {
+        let stream = now.receiving();
+        let reads_on = stream.has_ring_data()
+            && (stream.fin || stream.has_unpassed_switch() && !stream.on_ring());
+        let side = next.own_side();
+        side.left = !reads_on || now.has(DeliberateBug::LeaveLocksInTurn);
+        side.tx_lock = false;
+        if !now.has(DeliberateBug::LeaveLocksInTurn) {
+            side.rx_lock = false;
+        }
+        out.push(next, Place::Ended);
+        return Ok(());
+    }
     if now.rules.configuration.departure == Departure::Stranger {
         for thread in &mut next.state.threads {
             if thread.place == Place::LeftBehind {

@@ -54,6 +54,12 @@ pub(super) fn locked(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         out.push(next, Place::ReceiveIdle);
         return Ok(());
     }
+    if now.own_side().left {
+        next.receiving().irx += 1;
+        next.unlock_rx();
+        out.push(next, Place::ReceiveInKernel);
+        return Ok(());
+    }
     let owes_rewind = now.owes_rewind() && !now.has(DeliberateBug::ReaderDoesNotRewind);
     if owes_rewind && can_rewind(now) {
         // Under the own `tx_lock` alone.
@@ -118,7 +124,8 @@ fn may_grant(now: &Now<'_>) -> bool {
 /// A grant would be of use.
 fn is_offered(now: &Now<'_>) -> bool {
     let stream = now.receiving();
-    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && !now.far_side().gone
+    let nobody_left = !now.far_side().gone && !now.own_side().gone;
+    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && nobody_left
 }
 
 /// RECV, even, no grant: the program's own recv takes one or two bytes, whatever they are.
@@ -154,7 +161,7 @@ pub(super) fn in_kernel(now: &Now<'_>, out: Outcomes<'_>) -> Step {
 /// KSLEEP, bounded: our ring holds unread bytes and the line is on the kernel, so no bell can tell that the peer leaves.
 fn wakes_for_rewind(now: &Now<'_>) -> bool {
     let stream = now.sending();
-    now.rules.configuration.departure == crate::configuration::Departure::Stranger
+    now.rules.socket_lives_on()
         && stream.on_ring()
         && stream.has_ring_data()
         && now.far_side().gone

@@ -38,7 +38,7 @@ pub(super) fn writer_lock(now: &Now<'_>, out: Outcomes<'_>) -> Step {
 pub(super) fn writer_drain(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let line = now.receiving();
     let mut next = now.next();
-    if !line.is_live_line() && !now.has(DeliberateBug::SleepOnDeadLine) {
+    if (!line.is_live_line() && !now.has(DeliberateBug::SleepOnDeadLine)) || now.own_side().left {
         next.unlock_rx();
         out.push(next, Place::SendLock);
         return Ok(());
@@ -111,7 +111,8 @@ pub(super) fn writer_asleep(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         next.own_side().writers_asleep -= 1;
         next
     };
-    if line.kernel.is_readable() || line.keof {
+    // A writer's sleep is bounded: 10 ms later it finds that its side has left.
+    if line.kernel.is_readable() || line.keof || now.own_side().left {
         out.push(awake(), Place::SendLock);
     } else if now.rules.configuration.spill && !now.has(DeliberateBug::NoSpill) {
         let mut next = awake();
@@ -183,7 +184,8 @@ pub(super) fn reader_look(now: &Now<'_>, out: Outcomes<'_>) -> Step {
 /// SLEEP(rx) 2, without a lock.
 pub(super) fn reader_back_off(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let line = now.receiving();
-    if !now.own_side().anybody_asleep() || line.has_ring_data() || line.fin || line.keof {
+    let has_cause = line.has_ring_data() || line.fin || line.keof || now.own_side().left;
+    if !now.own_side().anybody_asleep() || has_cause {
         out.push(now.next(), Place::ReceiveLock);
     }
     Ok(())

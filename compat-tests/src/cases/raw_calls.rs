@@ -18,9 +18,12 @@ pub const CASES: &[Case] = &[
     case!("syscall", every_transfer_by_the_syscall_function).rows(&[31]),
     case!("syscall", questions_by_the_syscall_function).rows(&[31]),
     case!("syscall", the_end_by_the_syscall_function).rows(&[31]),
-    case!("system call", a_writer_that_nobody_sees).rows(&[35]),
+    case!("system call", a_writer_that_nobody_sees)
+        .rows(&[35])
+        .complaints(&["used_behind"]),
     case!("system call", a_reader_that_nobody_sees)
         .rows(&[35])
+        .complaints(&["used_behind"])
         .kinds(TWO_KINDS),
     case!("system call", a_close_that_nobody_sees)
         .rows(&[31, 35])

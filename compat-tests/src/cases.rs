@@ -15,8 +15,6 @@ pub mod connect;
 pub mod deaths;
 pub mod duplicates;
 pub mod epoll;
-pub mod epoll_edges;
-pub mod epoll_sets;
 pub mod faults;
 pub mod flags;
 pub mod forks;
@@ -82,17 +80,36 @@ const FAMILIES: &[&[Case]] = &[
     numbers::CASES,
     cancel::CASES,
     requests::CASES,
-    forks::CASES,
-    programs::CASES,
+    forks::holding::CASES,
+    forks::sharing::CASES,
+    forks::leaving::CASES,
+    forks::ways::CASES,
+    programs::executed::CASES,
+    programs::not_inherited::CASES,
+    programs::spawned::CASES,
+    programs::vforked::CASES,
+    programs::commands::CASES,
+    programs::daemons::CASES,
     standard_streams::CASES,
     handed_over::CASES,
     duplicates::CASES,
     confined::CASES,
     handlers::CASES,
     raw_calls::CASES,
-    epoll::CASES,
-    epoll_edges::CASES,
-    epoll_sets::CASES,
+    epoll::levels::CASES,
+    epoll::space::CASES,
+    epoll::ends::CASES,
+    epoll::waiting::CASES,
+    epoll::mixed::CASES,
+    epoll::registrations::CASES,
+    epoll::young::CASES,
+    epoll::edges::CASES,
+    epoll::edges_of_space::CASES,
+    epoll::edge_streams::CASES,
+    epoll::nested::CASES,
+    epoll::numbers::CASES,
+    epoll::shared::CASES,
+    epoll::crowds::CASES,
 ];
 
 /// Every case.

@@ -168,11 +168,7 @@ fn fill(stage: &mut Stage, flags: i32) {
             near.say("writable again");
         },
         |far| {
-            let bytes = far.receive_all(filled as usize);
-            far.say(&format!(
-                "wrong at {:?}",
-                content::first_difference(SEED, 0, &bytes)
-            ));
+            far.receives_stream(SEED, 0, filled as usize);
             let _ = far.recv(1, libc::MSG_DONTWAIT);
         },
     );
@@ -202,11 +198,7 @@ fn blocking_send_waits_for_the_reader(stage: &mut Stage) {
         },
         |far| {
             far.other_asleep();
-            let bytes = far.receive_all(BYTES);
-            far.say(&format!(
-                "wrong at {:?}",
-                content::first_difference(22, 0, &bytes)
-            ));
+            far.receives_stream(22, 0, BYTES);
         },
     );
 }

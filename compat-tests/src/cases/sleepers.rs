@@ -147,11 +147,7 @@ fn a_sleeping_reader_and_a_sleeping_writer_in_one_process(stage: &mut Stage) {
             far.other_asleep();
             let _ = far.send(b"an hello", 0);
             far.nap_ms(20);
-            let bytes = far.receive_all(BYTES);
-            far.say(&format!(
-                "wrong at {:?}",
-                content::first_difference(131, 0, &bytes)
-            ));
+            far.receives_stream(131, 0, BYTES);
         },
     );
 }
@@ -169,11 +165,7 @@ fn a_stopped_peer_stops_no_sender(stage: &mut Stage) {
             near.must(processes::kill(near.other_process, libc::SIGCONT));
         },
         |far| {
-            let bytes = far.receive_all(3000);
-            far.say(&format!(
-                "wrong at {:?}",
-                content::first_difference(132, 0, &bytes)
-            ));
+            far.receives_stream(132, 0, 3000);
         },
     );
 }

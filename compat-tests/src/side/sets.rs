@@ -91,6 +91,16 @@ impl Set {
     }
 }
 
+/// A set of the near end that watches the connection under test; the far end knows none.
+pub fn watching(stage: &mut Stage, events: u32, data: u64) -> Set {
+    let mut set = Set { fd: -1 };
+    stage.near(|near| {
+        set = Set::new(near);
+        set.add(near, events, data);
+    });
+    set
+}
+
 /// What a wait answered, in the order of the data.
 #[must_use]
 pub fn shown(found: &Result<Vec<(u64, u32)>, Errno>) -> String {

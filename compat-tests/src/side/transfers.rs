@@ -282,6 +282,28 @@ impl Side {
         }
     }
 
+    /// Fills the connection until nothing more fits; what was sent of the stream named by `seed`. Neither counted nor
+    /// written down.
+    pub fn fill(&mut self, seed: u64) -> u64 {
+        let (mut sent, mut refusals) = (0u64, 0);
+        while refusals < 40 && sent < 64 << 20 {
+            let length = if refusals % 2 == 0 { 65536 } else { 1 };
+            let bytes = content::bytes_from(seed, sent, length);
+            match transfer::send(self.fd, &bytes, libc::MSG_DONTWAIT) {
+                Ok(count) => {
+                    sent += count as u64;
+                    refusals = 0;
+                }
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    refusals += 1;
+                    self.nap_ms(2);
+                }
+                Err(errno) => self.fail(&format!("send: {errno}")),
+            }
+        }
+        sent
+    }
+
     /// Receives exactly this many bytes by recv(2), however many calls it takes; returned, not written down.
     pub fn receive_all(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -314,6 +336,14 @@ impl Side {
             bytes.len(),
             content::shown(&bytes)
         ));
+    }
+
+    /// Receives exactly this many bytes of the stream named by `seed`, from a position on, and writes down whether one is
+    /// wrong.
+    pub fn receives_stream(&mut self, seed: u64, position: u64, length: usize) {
+        let bytes = self.receive_all(length);
+        let wrong = content::first_difference(seed, position, &bytes);
+        self.say(&format!("wrong at {wrong:?}"));
     }
 
     /// Receives exactly this many bytes and writes down what they are.

@@ -6,8 +6,8 @@
 //!
 //! * [`workload`]: what is measured, as data.
 //! * [`plan`]: the runs in their order, and where they put what they need.
-//! * [`own_ends`], [`redis`]: one run with ends of our own, or of redis.
-//! * [`end`]: the programs at the ends of the first two: ordinary programs that know nothing of Axio.
+//! * [`own_ends`], [`redis`], [`nginx`]: one run with ends of our own, or with those programs.
+//! * [`end`]: the programs at our own ends: ordinary programs that know nothing of Axio.
 //! * [`side`]: with the library or without: the environment of a program.
 //! * [`child`]: processes that are bounded in time, and always ended and reaped.
 //! * [`cpus`]: which CPU each end runs on, and who else used them.
@@ -23,6 +23,7 @@ pub mod cpus;
 pub mod end;
 pub mod limits;
 pub mod machine;
+pub mod nginx;
 pub mod own_ends;
 pub mod plan;
 pub mod plots;

@@ -22,12 +22,12 @@ pub struct Ends {
 }
 
 /// One connection for all messages.
-pub const PING_PONG: Ends = Ends {
+pub static PING_PONG: Ends = Ends {
     server: "ping-pong-server",
     client: "ping-pong-client",
 };
 /// A connection for each message.
-pub const CONNECT_CLOSE: Ends = Ends {
+pub static CONNECT_CLOSE: Ends = Ends {
     server: "connect-server",
     client: "connect-client",
 };

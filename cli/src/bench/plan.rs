@@ -13,7 +13,8 @@ use super::child::{children_cpu_seconds, own_cpu_seconds};
 use super::cpus::{Cpus, busy_seconds};
 use super::limits::Limits;
 use super::machine::{Build, Machine};
-use super::own_ends::{self, CONNECT_CLOSE, PING_PONG};
+use super::nginx::Nginx;
+use super::own_ends::{self, CONNECT_CLOSE, Ends, PING_PONG};
 use super::redis::Redis;
 use super::report_lines::Carried;
 use super::results::{Results, WorkloadResults};
@@ -166,10 +167,7 @@ impl Plan {
             .placed(workload.placement)
             .context("needs two CPUs, and this process may use one");
         let cpus = placed.map_err(Unable::Here)?;
-        let redis = match workload.kind {
-            Kind::Redis { .. } => Some(Redis::find().map_err(Unable::Here)?),
-            Kind::PingPong | Kind::ConnectClose => None,
-        };
+        let programs = Programs::of(workload.kind).map_err(Unable::Here)?;
         let mut samples = Vec::new();
         let pairs = self.pairs_of(workload);
         for pair in 0..pairs {
@@ -181,7 +179,7 @@ impl Plan {
                     pairs,
                     side.name()
                 ));
-                let sample = self.sample(workload, redis.as_ref(), cpus, side, pair);
+                let sample = self.sample(workload, &programs, cpus, side, pair);
                 samples.push(sample.map_err(Unable::Failed)?);
                 progress.step();
             }
@@ -192,7 +190,7 @@ impl Plan {
     fn sample(
         &self,
         workload: &Workload,
-        redis: Option<&Redis>,
+        programs: &Programs,
         cpus: (usize, usize),
         side: Side,
         pair: u32,
@@ -219,14 +217,16 @@ impl Plan {
             children_cpu_seconds() + own_cpu_seconds(),
             Instant::now(),
         );
-        let measured = match (workload.kind, redis) {
-            (Kind::Redis { connections }, Some(redis)) => redis.run(
+        let measured = match programs {
+            Programs::Redis(redis, connections) => redis.run(
                 &step,
-                connections,
+                *connections,
                 &variables(&folder.join("calibration.report")),
             ),
-            (Kind::ConnectClose, _) => own_ends::run(&step, &CONNECT_CLOSE),
-            (Kind::PingPong | Kind::Redis { .. }, _) => own_ends::run(&step, &PING_PONG),
+            Programs::Nginx(nginx, connections, by_sendfile) => {
+                nginx.run(&step, *connections, *by_sendfile)
+            }
+            Programs::Own(ends) => own_ends::run(&step, ends),
         };
         let measured = measured.context(side.name())?;
         let (busy, cpus) = busy_seconds();
@@ -295,6 +295,27 @@ impl Plan {
             ),
             Carrier::Ring | Carrier::Kernel | Carrier::Any => Ok(()),
         }
+    }
+}
+
+/// The programs of a workload, found.
+enum Programs {
+    Own(&'static Ends),
+    Redis(Redis, u32),
+    Nginx(Nginx, u32, bool),
+}
+
+impl Programs {
+    fn of(kind: Kind) -> Result<Programs> {
+        Ok(match kind {
+            Kind::PingPong => Programs::Own(&PING_PONG),
+            Kind::ConnectClose => Programs::Own(&CONNECT_CLOSE),
+            Kind::Redis { connections } => Programs::Redis(Redis::find()?, connections),
+            Kind::Nginx {
+                connections,
+                by_sendfile,
+            } => Programs::Nginx(Nginx::find()?, connections, by_sendfile),
+        })
     }
 }
 

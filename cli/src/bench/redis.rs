@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::child::{Child, installed};
+use super::child::{Child, free_port, installed};
 use super::plan::{Measured, Step};
 use super::side::Variables;
 
@@ -184,12 +184,6 @@ fn client_arguments(port: u16, connections: u32, requests: u64) -> Vec<OsString>
     ]
     .map(OsString::from)
     .into()
-}
-
-/// A port that nobody uses just now.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bind")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// Waits until the server answers, and gives it the key that will be read.

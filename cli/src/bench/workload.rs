@@ -16,6 +16,13 @@ pub enum Kind {
         /// Connections of the client.
         connections: u32,
     },
+    /// nginx with a file of 64 KiB, and wrk.
+    Nginx {
+        /// Connections of the client.
+        connections: u32,
+        /// Whether nginx lets the kernel copy the file, or copies it itself.
+        by_sendfile: bool,
+    },
 }
 
 /// Which CPUs the two ends run on.
@@ -144,6 +151,36 @@ pub const WORKLOADS: &[Workload] = &[
         carrier: Carrier::Ring,
         metrics: &[Metric::PerSecond],
         floor: 4.0,
+        divided_by: 1,
+    },
+    Workload {
+        name: "nginx-64k",
+        id: "W7",
+        sentence: "nginx, a file of 64 KiB by sendfile, 16 connections",
+        kind: Kind::Nginx {
+            connections: 16,
+            by_sendfile: true,
+        },
+        placement: Placement::TwoCpus,
+        options: &[],
+        carrier: Carrier::Any,
+        metrics: &[Metric::PerSecond],
+        floor: 0.6,
+        divided_by: 1,
+    },
+    Workload {
+        name: "nginx-64k-copied",
+        id: "W7",
+        sentence: "the same, copied by nginx itself",
+        kind: Kind::Nginx {
+            connections: 16,
+            by_sendfile: false,
+        },
+        placement: Placement::TwoCpus,
+        options: &[],
+        carrier: Carrier::Any,
+        metrics: &[Metric::PerSecond],
+        floor: 0.6,
         divided_by: 1,
     },
     Workload {

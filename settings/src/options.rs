@@ -176,7 +176,7 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: Kind::Words(&Upgrade::WORDS),
         default: DefaultValue::Value("evidence"),
         changes_semantics: false,
-        sentence: "When a connection moves to a ring: `evidence` at its second request, so that one-request \
+        sentence: "When a connection begins to move to a ring: `evidence` at its second request, so that one-request \
                    connections cost nothing; `eager` at connect and accept, for measurements and tests.",
     },
     OptionRow {

@@ -50,17 +50,28 @@ plain!(Plain64 u64);
 /// What is known of one process that holds the endpoint.
 #[repr(C)]
 pub struct Holder {
-    /// Place in the family's table of processes, plus one; 0 = free.
+    /// Threads of that process asleep on the line, and what they armed: sums of [`sleeper`]s.
+    pub sleepers: AtomicU64,
+    /// Name of the process in the family (see `family`), plus one; 0 = free, `u32::MAX` = being cleared.
     pub process: AtomicU32,
     /// Descriptor numbers of that process that name the endpoint.
     pub numbers: AtomicU32,
-    /// Threads of that process asleep on the line.
-    pub asleep: AtomicU32,
-    /// Of those, threads in a transfer call under one of the process's numbers.
+    /// Threads of that process in a transfer call under one of its numbers, asleep.
     pub asleep_in_transfer: AtomicU32,
     /// Number of a duplicate that is kept for sleepers after the program closed its own, plus one; 0 = none.
     pub kept: AtomicU32,
 }
+
+const CLEARING: u32 = u32::MAX;
+
+/// What one sleeping thread adds to `Holder::sleepers`: three counts in one word, so that none is lost when it is killed.
+#[must_use]
+pub const fn sleeper(armed_rx: bool, armed_tx: bool) -> u64 {
+    1 | (armed_rx as u64) << SLEEPER_BITS | (armed_tx as u64) << (2 * SLEEPER_BITS)
+}
+
+/// No process has as many threads as such a count can say.
+const SLEEPER_BITS: u32 = 21;
 
 /// How far an endpoint has come.
 pub mod binding {
@@ -285,7 +296,7 @@ impl Endpoint {
         for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
-            holder.asleep.store(0, Ordering::Relaxed);
+            holder.sleepers.store(0, Ordering::Relaxed);
             holder.asleep_in_transfer.store(0, Ordering::Relaxed);
             holder.kept.store(0, Ordering::Relaxed);
         }
@@ -310,20 +321,28 @@ impl Endpoint {
         self.holders.get(..used).unwrap_or(&self.holders)
     }
 
-    /// The holder entry of a process (by its place in the family).
+    /// The holder entry of a process (by its name in the family).
     #[must_use]
-    pub fn holder(&self, place: u32) -> Option<&Holder> {
+    pub fn holder(&self, process: u32) -> Option<&Holder> {
         self.used_holders()
             .iter()
-            .find(|holder| holder.process.load(Ordering::Acquire) == place + 1)
+            .find(|holder| holder.process.load(Ordering::Acquire) == process + 1)
     }
 
-    /// Adds descriptor numbers of a process; false when all holder entries are taken.
-    pub fn add_numbers(&self, place: u32, numbers: u32) -> bool {
-        if let Some(holder) = self.holder(place) {
+    /// Adds descriptor numbers of a process; false when all holder entries are taken by the living.
+    pub fn add_numbers(&self, process: u32, numbers: u32) -> bool {
+        if let Some(holder) = self.holder(process) {
             holder.numbers.fetch_add(numbers, Ordering::AcqRel);
             return true;
         }
+        if self.take_holder(process, numbers) {
+            return true;
+        }
+        self.clear_the_dead(process);
+        self.take_holder(process, numbers)
+    }
+
+    fn take_holder(&self, process: u32, numbers: u32) -> bool {
         for (index, holder) in self.holders.iter().enumerate() {
             if self.holders_used.load(Ordering::Relaxed) <= index as u32 {
                 self.holders_used
@@ -331,10 +350,10 @@ impl Endpoint {
             }
             let taken = holder
                 .process
-                .compare_exchange(0, place + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(0, process + 1, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
             if taken {
-                holder.asleep.store(0, Ordering::Relaxed);
+                holder.sleepers.store(0, Ordering::Relaxed);
                 holder.asleep_in_transfer.store(0, Ordering::Relaxed);
                 holder.kept.store(0, Ordering::Relaxed);
                 holder.numbers.store(numbers, Ordering::Release);
@@ -345,8 +364,8 @@ impl Endpoint {
     }
 
     /// Takes one descriptor number of a process away; true when the process holds none any more.
-    pub fn remove_number(&self, place: u32) -> bool {
-        let Some(holder) = self.holder(place) else {
+    pub fn remove_number(&self, process: u32) -> bool {
+        let Some(holder) = self.holder(process) else {
             return true;
         };
         if holder.numbers.fetch_sub(1, Ordering::AcqRel) > 1 {
@@ -356,27 +375,60 @@ impl Endpoint {
         true
     }
 
-    /// True when a living process other than the one at `place` holds the endpoint. Entries of dead processes are
-    /// cleared, and their sleepers no longer counted.
+    /// True when a living process other than the named one holds the endpoint; see [`crate::family::is_process_alive`].
     #[must_use]
-    pub fn has_other_holder(&self, place: u32) -> bool {
+    pub fn has_other_holder(&self, process: u32) -> bool {
+        self.looks_for_others(process, crate::family::is_process_alive)
+    }
+
+    /// Clears what dead processes other than the named one have left; true when a living one is left. As
+    /// [`Self::has_other_holder`], but as of this moment.
+    pub fn clear_the_dead(&self, process: u32) -> bool {
+        self.looks_for_others(process, crate::family::is_process_alive_now)
+    }
+
+    /// Entries of dead processes are cleared, and their sleepers no longer counted. An epoch that they armed stays; it
+    /// costs one bell.
+    fn looks_for_others(&self, process: u32, is_alive: fn(u32) -> bool) -> bool {
         let mut found = false;
         for holder in self.used_holders() {
-            let process = holder.process.load(Ordering::Acquire);
-            if process == 0 || process == place + 1 {
+            let seen = holder.process.load(Ordering::Acquire);
+            if seen == 0 || seen == CLEARING || seen == process + 1 {
                 continue;
             }
-            if crate::family::is_process_alive(process - 1) {
+            if is_alive(seen - 1) {
                 found = true;
             } else if holder
                 .process
-                .compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(seen, CLEARING, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
             {
-                let asleep = holder.asleep.swap(0, Ordering::AcqRel);
-                self.asleep.fetch_sub(asleep, Ordering::AcqRel);
+                self.forget_sleepers(holder.sleepers.swap(0, Ordering::AcqRel));
+                holder.process.store(0, Ordering::Release);
             }
         }
         found
+    }
+
+    fn forget_sleepers(&self, sum: u64) {
+        let count = |place: u32| (sum >> (place * SLEEPER_BITS)) as u32 & ((1 << SLEEPER_BITS) - 1);
+        self.armed_rx.fetch_sub(count(1), Ordering::AcqRel);
+        self.armed_tx.fetch_sub(count(2), Ordering::AcqRel);
+        self.asleep.fetch_sub(count(0), Ordering::AcqRel);
+    }
+
+    /// True while a thread may be asleep on the line, of this process or of a living relative.
+    #[inline]
+    #[must_use]
+    pub fn has_sleepers(&self) -> bool {
+        self.asleep.load(Ordering::Acquire) != 0 && self.has_living_sleepers()
+    }
+
+    #[cold]
+    fn has_living_sleepers(&self) -> bool {
+        if let Some(process) = crate::family::process_place() {
+            let _ = self.has_other_holder(process);
+        }
+        self.asleep.load(Ordering::Acquire) != 0
     }
 }

@@ -33,6 +33,8 @@ mod number {
     pub const EXIT_GROUP: usize = 231;
     pub const GETPEERNAME: usize = 52;
     pub const PRLIMIT: usize = 302;
+    pub const WAITID: usize = 247;
+    pub const PIDFD_OPEN: usize = 434;
 }
 /// System call numbers used here.
 #[cfg(target_arch = "aarch64")]
@@ -58,6 +60,8 @@ mod number {
     pub const EXIT_GROUP: usize = 94;
     pub const GETPEERNAME: usize = 205;
     pub const PRLIMIT: usize = 261;
+    pub const WAITID: usize = 95;
+    pub const PIDFD_OPEN: usize = 434;
 }
 
 /// One system call; the kernel's own return value, errors as negative errno.
@@ -378,12 +382,53 @@ pub fn process_id() -> u32 {
     unsafe { system_call(number::GETPID, [0; 6]) as u32 }
 }
 
-/// True when a process of this id exists.
+/// True when a process of this id exists, be it a zombie.
 #[must_use]
 pub fn process_exists(process: u32) -> bool {
     // SAFETY: signal 0 only asks.
     let result = unsafe { system_call(number::KILL, [process as usize, 0, 0, 0, 0, 0]) };
     result != -3 // ESRCH
+}
+
+/// Whether a child of this process has ended and was not reaped (waitid(2) that leaves it as it is); nothing when it is no
+/// child, or was reaped.
+#[must_use]
+pub fn child_has_ended(process: u32) -> Option<bool> {
+    const P_PID: usize = 1;
+    const WNOHANG_EXITED_NOWAIT_ALL: usize = 1 | 4 | 0x0100_0000 | 0x4000_0000;
+    // siginfo_t: the signal first, which stays 0 when there is nothing to tell.
+    let mut told = [0i32; 32];
+    // SAFETY: siginfo_t has 128 bytes, no usage is asked for.
+    let result = unsafe {
+        system_call(
+            number::WAITID,
+            [
+                P_PID,
+                process as usize,
+                told.as_mut_ptr() as usize,
+                WNOHANG_EXITED_NOWAIT_ALL,
+                0,
+                0,
+            ],
+        )
+    };
+    (result == 0).then_some(told[0] != 0)
+}
+
+/// True when a process of this id is known to have ended, by a pidfd (5.3) that is readable.
+#[must_use]
+pub fn process_has_ended(process: u32) -> bool {
+    const POLLIN: i16 = 1;
+    // SAFETY: plain numbers.
+    let opened =
+        checked(unsafe { system_call(number::PIDFD_OPEN, [process as usize, 0, 0, 0, 0, 0]) });
+    let Ok(descriptor) = opened else {
+        return false;
+    };
+    let ended = poll_one(descriptor as c_int, POLLIN, 0) & POLLIN != 0;
+    // SAFETY: the descriptor made above.
+    unsafe { system_call(number::CLOSE, [descriptor, 0, 0, 0, 0, 0]) };
+    ended
 }
 
 /// Sends a signal to one thread of this process (SIGPIPE is the sender's own).
@@ -425,7 +470,7 @@ pub fn set_signal_mask(mask: u64) -> u64 {
     before
 }
 
-/// True when a process has a thread of this id.
+/// True when a process has a thread of this id, be it a zombie.
 #[must_use]
 pub fn thread_exists(process: u32, thread: u32) -> bool {
     // SAFETY: signal 0 only asks.

@@ -8,6 +8,7 @@
 //! * [`ict`]: typed access to I/O Connection Table entries.
 //! * [`kernel_call`]: the one door to the kernel beside rustix.
 //! * [`error`]: who is to blame.
+//! * [`life`]: does a process or a thread live?
 //! * [`ring`]: the byte ring of one direction, its producer and its consumer.
 //! * [`lock`], [`backoff`]: locks that outlive their owner, and patience.
 //! * [`bell`]: epochs, who rings, what was rung.
@@ -41,6 +42,8 @@ pub mod fault;
 #[cfg(not(loom))]
 pub mod ict;
 pub mod kernel_call;
+#[cfg(not(loom))]
+pub mod life;
 pub mod lock;
 #[cfg(not(loom))]
 pub mod memory;

@@ -1,6 +1,7 @@
 //! The recoverable lock word (CHANNEL.md "Family memory", SWITCH.md §6).
 //!
-//! One word in family memory says who holds the lock: thread id in the low half, process slot in the high half, 0 = free.
+//! One word in family memory says who holds the lock: thread id in the low half, the process's name in the family in the
+//! high half, 0 = free.
 //! So a lock survives its owner's death: whoever waits long asks whether the owner lives, takes the lock from the very
 //! word it saw, and repairs what the lock protects. A thread that meets its own word is a signal handler above its own
 //! interrupted call, and must change nothing.
@@ -16,7 +17,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub struct Owner {
     /// Kernel thread id; never 0.
     pub thread: u32,
-    /// Index of the process in the family's table of processes.
+    /// Name of the process in the family's table of processes.
     pub process_slot: u32,
 }
 

@@ -47,6 +47,7 @@ pub mod unbind;
 
 use crate::channel::Channel;
 use crate::endpoint::{Endpoint, binding, kernel_end, pestered};
+use crate::family;
 use crate::ict::{FarEntry, OwnEntry};
 use crate::lock::{Locked, Owner};
 use crate::sync::Ordering;
@@ -136,7 +137,7 @@ impl Stream {
     pub(crate) fn lock_sending(&self) -> Result<(), NotLocked> {
         let lock = &self.endpoint.tx_lock;
         if !lock.try_lock(self.me) {
-            match lock.lock(self.me, is_alive) {
+            match lock.lock(self.me, family::is_owner_alive) {
                 Locked::Taken => {}
                 Locked::Recovered => self.repair_sending(),
                 Locked::OwnThread => return Err(NotLocked::Reentered),
@@ -158,7 +159,7 @@ impl Stream {
     pub(crate) fn lock_receiving(&self) -> Result<(), NotLocked> {
         let lock = &self.endpoint.rx_lock;
         if !lock.try_lock(self.me) {
-            match lock.lock(self.me, is_alive) {
+            match lock.lock(self.me, family::is_owner_alive) {
                 Locked::Taken => {}
                 Locked::Recovered => self.repair_receiving(),
                 Locked::OwnThread => return Err(NotLocked::Reentered),
@@ -267,11 +268,6 @@ impl Stream {
 }
 
 pub(crate) const ECONNRESET: u32 = 104;
-
-fn is_alive(owner: Owner) -> bool {
-    crate::family::process_id_at(owner.process_slot)
-        .is_some_and(|process| crate::kernel_call::thread_exists(process, owner.thread))
-}
 
 /// Monotonic time in nanoseconds.
 #[must_use]

@@ -132,7 +132,7 @@ impl Stream {
     /// Consumes the bells that have arrived on a live line, if nobody sleeps on it. Under `rx_lock`, `rx_ep` odd.
     pub(super) fn consume_arrived(&self) {
         let far = self.far();
-        if self.endpoint.asleep.load(Ordering::Acquire) == 0
+        if !self.endpoint.has_sleepers()
             && far.ep().load(Ordering::Acquire) == self.endpoint.rx_ep.get()
         {
             self.consume_to(far.koff().load(Ordering::Acquire));

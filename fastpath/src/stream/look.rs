@@ -165,7 +165,7 @@ impl Stream {
                     Passed::NotThere | Passed::OthersAsleep => {}
                 }
             }
-            if available == 0 && !ended && endpoint.asleep.load(Ordering::Acquire) == 0 {
+            if available == 0 && !ended && !endpoint.has_sleepers() {
                 self.look_at_line();
                 if endpoint.keof.load(Ordering::Acquire) != 0 {
                     continue;
@@ -384,7 +384,7 @@ impl Stream {
         let before = endpoint.krx.get();
         if endpoint.binding.load(Ordering::Acquire) == binding::BOUND
             && endpoint.rx_ep.get() & 1 == 1
-            && endpoint.asleep.load(Ordering::Acquire) == 0
+            && !endpoint.has_sleepers()
         {
             let far = self.far();
             let end = if far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get() {

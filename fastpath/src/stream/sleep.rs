@@ -7,7 +7,7 @@ use super::bells::Drained;
 use super::labels::{Label, reached};
 use super::{NotLocked, Stream};
 use crate::bell::Epoch;
-use crate::endpoint::{binding, kernel_end};
+use crate::endpoint::{Holder, binding, kernel_end, sleeper};
 use crate::statistics::count;
 use crate::sync::Ordering;
 use kmod_interface::statistics::Counter;
@@ -55,6 +55,9 @@ impl Armed {
     fn writers(self) -> bool {
         matches!(self, Armed::Writers | Armed::Both)
     }
+    fn sum(self) -> u64 {
+        sleeper(self.readers(), self.writers())
+    }
 }
 
 const SLEEP_LIMIT_MS: u32 = 10;
@@ -99,7 +102,7 @@ impl Stream {
         }
         if endpoint.rx_ep.get() & 1 == 0 {
             // The kernel carries what we read: its bytes, its end or the opening bell wake a sleeper.
-            self.enter_sleep();
+            self.enter_sleep(Armed::Counted);
             reached(Label::KernelSleep);
             return self.bounded_if_needed(Armed::Counted);
         }
@@ -111,7 +114,7 @@ impl Stream {
             far.koff().load(Ordering::Acquire)
         };
         if endpoint.krx.get() != end {
-            if endpoint.asleep.load(Ordering::Acquire) > 0 {
+            if endpoint.has_sleepers() {
                 return Sleep::Crowded;
             }
             if self.consume_to(end) != Drained::Bells {
@@ -122,13 +125,11 @@ impl Stream {
             // All bells up to the switch are here: it can be passed. Else the closing one will wake us.
             return Sleep::Retry;
         }
-        self.enter_sleep();
+        self.enter_sleep(wanted);
         if wanted.readers() {
-            endpoint.armed_rx.fetch_add(1, Ordering::AcqRel);
             Epoch::new(self.own().arm_rx()).arm();
         }
         if wanted.writers() {
-            endpoint.armed_tx.fetch_add(1, Ordering::AcqRel);
             Epoch::new(self.own().arm_tx()).arm();
         }
         reached(Label::SleepArm);
@@ -197,12 +198,16 @@ impl Stream {
             || endpoint.wished.load(Ordering::Relaxed) == 0
     }
 
-    fn enter_sleep(&self) {
+    fn enter_sleep(&self, armed: Armed) {
         self.endpoint.asleep.fetch_add(1, Ordering::AcqRel);
-        if let Some(holder) =
-            crate::family::process_place().and_then(|place| self.endpoint.holder(place))
-        {
-            holder.asleep.fetch_add(1, Ordering::AcqRel);
+        if armed.readers() {
+            self.endpoint.armed_rx.fetch_add(1, Ordering::AcqRel);
+        }
+        if armed.writers() {
+            self.endpoint.armed_tx.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Some(holder) = self.own_holder() {
+            holder.sleepers.fetch_add(armed.sum(), Ordering::AcqRel);
         }
         count(Counter::KernelSleeps, 1);
     }
@@ -210,15 +215,17 @@ impl Stream {
     /// Counts a thread that sleeps on a socket without a slot yet: should another thread bind it meanwhile, the opening
     /// bell stays until this one has seen it. Ends with [`Self::finish_sleep`] of [`Armed::Counted`].
     pub fn count_sleeper(&self) {
-        self.enter_sleep();
+        self.enter_sleep(Armed::Counted);
+    }
+
+    fn own_holder(&self) -> Option<&'static Holder> {
+        crate::family::process_place().and_then(|place| self.endpoint.holder(place))
     }
 
     /// The sleeper is awake (or never slept): its marks are withdrawn. Takes no lock, so a cancelled thread may call it.
     pub fn finish_sleep(&self, armed: Armed) {
-        if let Some(holder) =
-            crate::family::process_place().and_then(|place| self.endpoint.holder(place))
-        {
-            holder.asleep.fetch_sub(1, Ordering::AcqRel);
+        if let Some(holder) = self.own_holder() {
+            holder.sleepers.fetch_sub(armed.sum(), Ordering::AcqRel);
         }
         if armed.readers() {
             self.endpoint.armed_rx.fetch_sub(1, Ordering::AcqRel);
@@ -270,9 +277,7 @@ impl Stream {
         if endpoint.armed_tx.load(Ordering::Acquire) == 0 {
             Epoch::new(own.arm_tx()).disarm();
         }
-        if endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN
-            && endpoint.asleep.load(Ordering::Acquire) == 0
-        {
+        if endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN && !endpoint.has_sleepers() {
             self.look_at_line();
         }
     }

@@ -253,7 +253,7 @@ impl Stream {
             self.condemn_misbehaved();
             return Passed::Condemned;
         }
-        if endpoint.krx.get() != end && endpoint.asleep.load(Ordering::Acquire) > 0 {
+        if endpoint.krx.get() != end && endpoint.has_sleepers() {
             return Passed::OthersAsleep;
         }
         match self.consume_to(end) {

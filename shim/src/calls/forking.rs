@@ -28,7 +28,6 @@ pub extern "C" fn fork_prepare() -> u32 {
         if family::process_place().is_none() {
             return 0;
         }
-        sharing::before_fork();
         let place = family::reserve_child_place();
         let own_place = family::process_place();
         for_each_stream(|stream| {
@@ -43,6 +42,8 @@ pub extern "C" fn fork_prepare() -> u32 {
                 leave_for_good(&stream, Reason::Shared);
             }
         });
+        // Last: leaving tells the sets, which takes their locks.
+        sharing::before_fork();
         place.map_or(NO_PLACE, |place| place + 1)
     })
 }
@@ -79,9 +80,11 @@ pub extern "C" fn fork_child(reserved: u32) {
         if let Some(parent) = family::process_place() {
             sleepers::on_fork_child(parent);
         }
-        family::become_child(place);
+        let is_known = family::become_child(place);
         status::forget_page();
-        if place.is_none() {
+        if !is_known {
+            // Its relatives could not tell whether it lives, nor it whether they do.
+            for_each_stream(|stream| leave_for_good(&stream, Reason::Shared));
             process::turn_off(Reason::Shared);
         }
     });
@@ -148,10 +151,7 @@ fn leave_to_stranger() {
 /// exec has failed: this process holds its numbers after all.
 pub extern "C" fn after_failed_exec() {
     process::unless_confined((), || {
-        if family::process_place().is_some()
-            || family::endpoints_used() == 0
-            || family::ensure().is_err()
-        {
+        if !family::stay() || family::ensure().is_err() {
             return;
         }
         let Some(place) = family::process_place() else {
@@ -181,7 +181,8 @@ pub extern "C" fn before_spawn() {
 /// At exit, from the destructor or `_exit`: what close would do for each managed number, and the report.
 pub extern "C" fn at_exit() {
     process::unless_confined((), || {
-        if !family::is_own_process() {
+        // A destructor that runs after ours may end the process by _exit.
+        if !family::is_own_process() || family::is_leaving() {
             return;
         }
         status::report();

@@ -289,7 +289,8 @@ pub fn forget(descriptor: c_int, open: bool) {
     }
     let stream = Stream::new(endpoint, generation, descriptor, me());
     upgrade::drop_negotiation(&stream);
-    if endpoint.has_other_holder(place) {
+    // Nobody asks again: it must be right now.
+    if endpoint.clear_the_dead(place) {
         return;
     }
     if open {

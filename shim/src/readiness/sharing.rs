@@ -22,8 +22,8 @@ use super::tables::{self, FamilyWord};
 use crate::upgrade;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
-use fastpath::lock::{Locked, Owner};
-use fastpath::{family, kernel_call};
+use fastpath::family;
+use fastpath::lock::Locked;
 use kmod_interface::reason::Reason;
 
 /// Bits that the kernel adds, or drops, by itself.
@@ -61,11 +61,7 @@ fn in_turn<T>(held: &Held, change: impl FnOnce() -> T) -> T {
     let Some(word) = word_of(held.instance) else {
         return change();
     };
-    let is_alive = |owner: Owner| {
-        family::process_id_at(owner.process_slot)
-            .is_some_and(|process| kernel_call::thread_exists(process, owner.thread))
-    };
-    let locked = word.lock.lock(held.me, is_alive);
+    let locked = word.lock.lock(held.me, family::is_owner_alive);
     let result = change();
     if locked != Locked::OwnThread {
         word.lock.unlock(held.me);

@@ -14,7 +14,7 @@ mod locking;
 mod waiters;
 
 pub use joined::Joined;
-pub use locking::{Held, lock, lock_all, lock_any, unlock_all};
+pub use locking::{Held, lock, lock_all, lock_any, unlock_all, unlock_all_in_child};
 pub use waiters::forget_waiters;
 
 use super::links::{BUCKETS, Chains, List};

@@ -5,7 +5,7 @@ use crate::boundary::me;
 use crate::readiness::tables;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fastpath::kernel_call;
-use fastpath::lock::{self, Owner};
+use fastpath::lock::{self, LockWord, Owner};
 
 /// The lock of an instance, held.
 pub struct Held {
@@ -53,11 +53,21 @@ pub fn lock_any(index: u32, instance: &'static Instance) -> Option<Held> {
     }
 }
 
-/// Which instances [`lock_all`] has locked.
+/// Held from [`lock_all`] to [`unlock_all`]: threads that fork at a time take turns, for each holds every other lock here.
+static FORKING: LockWord = LockWord::new();
+/// Forks of the thread that holds it: a signal handler may fork above one.
+static DEPTH: AtomicU32 = AtomicU32::new(0);
+/// Which instances it has locked.
 static LOCKED: [AtomicU32; tables::INSTANCES] = [const { AtomicU32::new(0) }; tables::INSTANCES];
 
 /// Before fork: every instance in use is locked, so that the child inherits books in order.
 pub fn lock_all(each: impl Fn(&Held)) {
+    let is_nested = FORKING.lock(me(), is_alive) == lock::Locked::OwnThread;
+    if is_nested {
+        DEPTH.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    DEPTH.store(1, Ordering::Relaxed);
     for (index, instance) in tables::instances() {
         if instance.in_use.load(Ordering::Relaxed) == 1
             && let Some(held) = lock_any(index, instance)
@@ -70,23 +80,40 @@ pub fn lock_all(each: impl Fn(&Held)) {
     }
 }
 
-/// After fork, in the thread that called [`lock_all`] or in the child's only thread: the locks are free again.
-pub fn unlock_all(in_child: bool, each: impl Fn(&Held)) {
+/// After fork, in the thread that called [`lock_all`]: the locks are free again, each after `each`.
+pub fn unlock_all(each: impl Fn(&Held)) {
+    let me = me();
+    if DEPTH.fetch_sub(1, Ordering::Relaxed) > 1 {
+        return;
+    }
     for (index, instance) in tables::instances() {
-        let Some(locked) = LOCKED.get(index as usize) else {
-            continue;
-        };
-        let was_locked = locked.swap(0, Ordering::Relaxed) == 1;
-        if !was_locked && !in_child {
-            continue;
+        let is_locked = LOCKED
+            .get(index as usize)
+            .is_some_and(|locked| locked.swap(0, Ordering::Relaxed) == 1);
+        if is_locked {
+            // Not taken anew: whoever waits for it may hold others.
+            let held = Held {
+                instance,
+                index,
+                me,
+            };
+            each(&held);
         }
-        if in_child {
-            instance.lock.reset();
-        } else {
-            instance.lock.unlock(me());
-        }
+    }
+    FORKING.unlock(me);
+}
+
+/// After fork, in the child's only thread: no lock is held, and the books of those that were locked are in order.
+pub fn unlock_all_in_child(each: impl Fn(&Held)) {
+    for (index, instance) in tables::instances() {
+        instance.lock.reset();
+        let was_locked = LOCKED
+            .get(index as usize)
+            .is_some_and(|locked| locked.swap(0, Ordering::Relaxed) == 1);
         if was_locked && let Some(held) = lock_any(index, instance) {
             each(&held);
         }
     }
+    DEPTH.store(0, Ordering::Relaxed);
+    FORKING.reset();
 }

@@ -27,7 +27,7 @@ pub fn before_fork() {
 
 /// After fork, in the parent.
 pub fn after_fork(child_exists: bool) {
-    instance::unlock_all(false, |held| {
+    instance::unlock_all(|held| {
         if !child_exists {
             return;
         }
@@ -49,7 +49,7 @@ pub fn after_fork(child_exists: bool) {
 
 /// In a fork child: the books are a copy, the waiter's words and the kernel's masks are the parent's.
 pub fn on_fork_child() {
-    instance::unlock_all(true, |held| {
+    instance::unlock_all_in_child(|held| {
         let set = held.instance;
         set.all.for_each(Kind::All, |index| {
             let Some(registration) = tables::registration(index) else {

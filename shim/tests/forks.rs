@@ -1,0 +1,47 @@
+//! Processes that fork while they have accelerated connections in epoll sets, and children that crash: the same text as
+//! on the bare kernel, and no hang.
+
+mod built;
+mod watched;
+
+use built::{Program, library};
+use std::process::Command;
+use watched::{reported, run};
+
+/// The same text on the bare kernel and under the library, and rings have carried something.
+fn same_as_the_kernel(how: &str) {
+    let (program, library) = (Program::of("forks/forks.c"), library());
+    let kernel = run(Command::new(&program.0).arg(how), "bare kernel");
+    let report = program.0.with_extension("report");
+    let here = run(
+        Command::new(&program.0)
+            .arg(how)
+            .env("LD_PRELOAD", &library)
+            .env("AXIO_UPGRADE", "eager")
+            .env("AXIO_REPORT", &report),
+        how,
+    );
+    let (calls, errors) = (
+        reported(&report, "ring_calls"),
+        reported(&report, "internal_errors"),
+    );
+    let _ = std::fs::remove_file(&report);
+    assert_eq!(here, kernel, "{how}");
+    assert!(calls > 0, "{how}: no ring was used");
+    assert_eq!(errors, 0, "{how}");
+}
+
+#[test]
+fn threads_that_fork_at_a_time_do_not_wait_for_each_other_for_ever() {
+    same_as_the_kernel("at-a-time");
+}
+
+#[test]
+fn a_connection_with_too_many_holders_goes_back_to_the_kernel_and_so_does_its_registration() {
+    same_as_the_kernel("holders");
+}
+
+#[test]
+fn workers_killed_asleep_take_nothing_with_them() {
+    same_as_the_kernel("crashed");
+}

@@ -104,6 +104,8 @@ pub fn socket_option<T: Copy + Default>(
     level: c_int,
     name: c_int,
 ) -> Result<T, Errno> {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::asked_kernel(descriptor);
     let mut value = T::default();
     let mut length: u32 = size_of::<T>() as u32;
     // SAFETY: value and length are local and of the stated size.
@@ -130,6 +132,8 @@ pub fn socket_option_bytes(
     name: c_int,
     buffer: &mut [u8],
 ) -> Result<usize, Errno> {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::asked_kernel(descriptor);
     let mut length: u32 = buffer.len().min(65535) as u32;
     // SAFETY: the buffer is writable for its length.
     let result = unsafe {
@@ -174,6 +178,8 @@ pub fn set_socket_option<T: Copy>(
 
 /// ioctl(2) that writes one int: FIONREAD, SIOCOUTQ, SIOCOUTQNSD.
 pub fn request_int(descriptor: c_int, request: usize) -> Result<i32, Errno> {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::asked_kernel(descriptor);
     let mut value: i32 = 0;
     // SAFETY: value is local; the requests named write one int.
     let result = unsafe {
@@ -241,6 +247,8 @@ pub unsafe fn receive(
     bytes: usize,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::asked_kernel(descriptor);
     // SAFETY: promised by the caller.
     checked(unsafe {
         system_call(
@@ -306,6 +314,8 @@ pub struct PollEntry {
 
 /// poll(2) of one descriptor for a number of milliseconds; the events that hold (0 on time-out or signal).
 pub fn poll_one(descriptor: c_int, events: i16, timeout_ms: u64) -> i16 {
+    #[cfg(all(feature = "test-paths", not(loom)))]
+    crate::path::faulty::asked_kernel(descriptor);
     let mut entry = PollEntry {
         descriptor,
         events,

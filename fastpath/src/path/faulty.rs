@@ -11,8 +11,9 @@
 //!
 //! * delay, truncate: each look brings some of the unseen stores into view, in their order (P3), sometimes none; so every
 //!   load finds some earlier state of the writer, also one in the middle of a call. In the end all is seen (P4).
-//! * a full fence of the writer, and its sends, shutdowns and resets of the kernel socket, bring all that it stored before into
-//!   view (P5, P6).
+//! * a full fence of the reader brings what the writer has stored before its own last full fence into view (P5): no more
+//!   than that, so that a reader may still find a writer in the middle of a call that has long returned.
+//! * a look at the kernel socket brings what the writer stored before it last gave something to its own into view (P6).
 //! * drop: what is stored for the waiters of the far side (ready bits, summaries) is lost, till [`Faulty::redeliver`].
 //! * scribble: anything at all is written into the view ([`Faulty::scribble`]), as a lying far side would (P8).
 //! * die: at a chosen store the writer's call ends by unwinding, and nothing it would have stored afterwards exists
@@ -23,7 +24,9 @@
 
 mod view;
 
-pub(crate) use view::{about_to_store, full_fence, gave_to_kernel, look, stored_bytes};
+pub(crate) use view::{
+    about_to_store, asked_kernel, full_fence, gave_to_kernel, look, stored_bytes,
+};
 
 use super::Path;
 use super::in_process::{make_twice, unmap_guarded};
@@ -88,18 +91,28 @@ impl<P: Path> Faulty<P> {
 
     fn end(inner: P, far: &P, plan: Plan) -> Result<Faulty<P>, Blame> {
         let (paint, view) = make_twice(inner.far().class())?;
-        view::begin(far.own(), &view, &paint, plan);
+        view::begin(inner.own(), far.own(), (&view, &paint), plan);
         Ok(Faulty { inner, view, paint })
     }
 
-    /// This end's socket: what is given to the kernel there shows the far side what this end stored before (P6). Without it
-    /// what any socket is given does.
+    /// This end's socket of the connection, so that only what is given to the kernel there, and asked from it there, brings
+    /// stores into view (P6). Without it any socket does.
     pub fn has_line(&self, descriptor: i32) {
-        view::with_source(self.inner.own(), |link| link.line = Some(descriptor));
+        view::with_source(self.inner.own(), |link| link.source_line = Some(descriptor));
+        view::with_view(&self.view, |link| link.view_line = Some(descriptor));
+    }
+    /// This end's socket ends without a call of ours, as at a death: what was stored is before that end (P6).
+    pub fn socket_ends(&self) {
+        view::with_source(self.inner.own(), view::Link::give_all);
     }
     /// Everything that the far side has stored comes into this end's view.
     pub fn see_all(&self) {
         view::with_view(&self.view, view::Link::see_all);
+    }
+    /// The far side is stopped where this end sees it (or goes on again): looks bring nothing into view, only what P5 and P6
+    /// demand.
+    pub fn stop_far(&self, is_stopped: bool) {
+        view::with_view(&self.view, |link| link.is_stopped = is_stopped);
     }
     /// Stores of the far side that this end has not seen.
     #[must_use]

@@ -7,6 +7,7 @@ use fastpath::endpoint::{Endpoint, binding};
 use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::lock::Owner;
+use fastpath::path::faulty::Faulty;
 use fastpath::path::{Chosen, Path};
 use fastpath::stream::Stream;
 use fastpath::stream::leave::Successor;
@@ -328,9 +329,18 @@ impl<End: Path + Into<Chosen>> Connection<End> {
 
     /// A reader that found nothing goes to sleep.
     pub fn fall_asleep(&mut self, who: usize) {
+        let has_sent = self.sides[1 - who].sent;
         let side = &mut self.sides[who];
         match side.stream().prepare_sleep_receive(1) {
-            Sleep::Line(armed) => side.asleep = Some(armed),
+            Sleep::Line(armed) => {
+                side.asleep = Some(armed);
+                // What was sent before the arming was seen behind it, or its bell is there.
+                if self.is_honest && has_sent > side.received {
+                    let events = kernel_call::poll_one(side.descriptor(), POLLIN, 2000);
+                    assert!(events != 0, "asleep before {has_sent}: {self:?}");
+                    self.counts.rung_sleepers += 1;
+                }
+            }
             // Nobody rings for those; they look again by themselves.
             Sleep::Bounded { armed, .. } => side.stream().finish_sleep(armed),
             Sleep::Retry | Sleep::Crowded => {}
@@ -444,6 +454,15 @@ impl<End: Path + Into<Chosen>> Connection<End> {
                 other => panic!("{other:?} where the stream ends"),
             });
             assert!(ended, "no end: {self:?}");
+        }
+    }
+}
+
+impl<P: Path> Connection<Faulty<P>> {
+    /// Tells the paths which sockets are theirs.
+    pub fn tell_lines(&self) {
+        for (path, side) in self.joined.paths.iter().zip(&self.sides) {
+            path.has_line(side.descriptor());
         }
     }
 }

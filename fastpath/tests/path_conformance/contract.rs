@@ -129,13 +129,13 @@ pub fn of_two_sides_that_store_fence_and_load_one_sees_the_other<K: Kind>() {
     for value in 1..2000 {
         near.own().word32(PLACE).publish_and_fence(value);
         let seen_by_near = near.far().word32(PLACE).load(Ordering::Relaxed);
-        far.own().word32(PLACE).store(value, Ordering::Release);
-        full_fence();
+        far.own().word32(PLACE).publish_and_fence(value);
         let seen_by_far = far.far().word32(PLACE).load(Ordering::Relaxed);
         assert!(seen_by_near == value || seen_by_far == value);
         // All that lay before the fence, not the last word alone.
         near.own().word32(OTHER).store(value, Ordering::Relaxed);
         near.own().word32(PLACE).publish_and_fence(value);
+        far.own().word32(OTHER).publish_and_fence(value);
         assert_eq!(far.far().word32(OTHER).load(Ordering::Relaxed), value);
     }
     near.unmap();
@@ -154,6 +154,7 @@ pub fn a_locked_store_is_a_fence_too<K: Kind>() {
             Ordering::Relaxed,
         );
         assert_eq!(exchanged, Ok(value - 1));
+        far.own().word64(PLACE).publish_and_fence(value);
         assert_eq!(far.far().word64(OTHER).load(Ordering::Relaxed), value);
         assert_eq!(far.far().word64(PLACE).load(Ordering::Relaxed), value);
     }

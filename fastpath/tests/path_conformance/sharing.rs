@@ -119,6 +119,9 @@ pub fn each_mark_is_collected_once<K: Kind>() {
     for round in 0..50_u32 {
         let mut marked: Vec<u32> = [3, 77, 100 + round % 20, 3]
             .map(|slot| {
+                // What became ready is published with a fence.
+                let tail = c.own_entry(slot).unwrap().tail();
+                tail.publish_and_fence(round.into());
                 let _ = c.notify_waiter(WAITER, slot, round & 1);
                 slot * 2 + (round & 1)
             })

@@ -3,11 +3,11 @@
 
 use crate::connection::{Connection, Got};
 use crate::streams::{Mix, UNDER_WAY, step};
-use crate::world::{Kind, OneProcess, Random, SharedPages, join, soon_true};
+use crate::world::{Kind, OneProcess, Random, SharedPages, Watchdog, join, soon_true};
 use fastpath::path::faulty::{Died, Faulty, Plan};
 use fastpath::path::in_process::InProcess;
 use fastpath::path::shm::Shm;
-use fastpath::sync::{Ordering, full_fence};
+use fastpath::sync::Ordering;
 use kmod_interface::ict::offset;
 use kmod_interface::limits::UNREAD_BELLS_LIMIT;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -40,6 +40,8 @@ fn lie(connection: &Connection<Faulty<InProcess>>, word: usize, bytes: &[u8]) {
     let s = &connection.sides[1];
     let layout = s.channel.layout();
     let entry = layout.entry(s.endpoint.slot.get()).expect("entry");
+    // The truth that is still on its way must not write over it.
+    connection.joined.paths[1].see_all();
     connection.joined.paths[1].scribble(entry + word, bytes);
 }
 
@@ -129,13 +131,47 @@ fn an_impossible_word_ends_its_connection_by_a_reset_and_no_other() {
         check_lie("a ring outside the pool", grant, |connection| {
             lie(connection, offset::RING_OFFSET, &ring.to_ne_bytes());
             lie(connection, offset::RING_BYTES, &bytes.to_ne_bytes());
+            lie(connection, offset::TAIL, &100_u64.to_ne_bytes());
             lie(connection, offset::EP, &1_u32.to_ne_bytes());
         });
     }
 }
 
+/// The far side is kept from running between `ringing` and the end of a switch, for longer than a leaver waits. Its closing
+/// bell must not be read as a byte of the program that goes on with the socket.
+#[test]
+fn a_leaver_reads_no_bell_of_a_far_side_that_is_stopped_in_the_middle_of_a_switch() {
+    let paths = Faulty::pair(OneProcess::pair(0), [Plan::PROMPT; 2]).expect("memory");
+    let mut connection = Connection::new(paths, 3);
+    upgrade(&mut connection);
+    // A far side that announced itself and then is late for the leaver's own fence only: `ringing` is seen, no switch.
+    connection.joined.paths[0].stop_far(true);
+    connection.sides[1].stream().give_way_to_bulk();
+    connection.leave(0);
+    connection.joined.paths[0].stop_far(false);
+    connection.joined.paths[0].see_all();
+    for _ in 0..20 {
+        match connection.receive(0, 10, false) {
+            Got::Nothing => {}
+            other => {
+                assert_eq!(other, Got::Failed(libc::ECONNRESET), "nothing was sent");
+                break;
+            }
+        }
+    }
+    assert_eq!(connection.counts.left_behind, 1, "{connection:?}");
+    let told = (0..1000).any(|_| {
+        !matches!(
+            connection.receive(1, 100, false),
+            Got::Bytes(_) | Got::Nothing
+        ) || connection.send(1, 1).is_err()
+    });
+    assert!(told, "the far side goes on with a reset");
+}
+
 #[test]
 fn whatever_is_scribbled_calls_return_and_stay_in_their_buffers() {
+    let _watched = Watchdog::start();
     let mut condemned = 0;
     for seed in 0..150 {
         let paths = Faulty::pair(OneProcess::pair(0), [Plan::late(seed, 3); 2]).expect("memory");
@@ -184,6 +220,7 @@ where
     Faulty<End>: Into<fastpath::path::Chosen>,
 {
     let mut connection = Connection::new(paths, seed);
+    connection.tell_lines();
     connection.joined.paths[0].die_at_store(store);
     let most_under_way = UNDER_WAY[(seed % 3) as usize];
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -203,7 +240,7 @@ where
     let own = c.channel.own_entry(c.endpoint.slot.get()).expect("entry");
     let published = c.sent + (own.tail().load(Ordering::Relaxed) - c.sent_by_ring);
     // The kernel closes what the process had open.
-    full_fence();
+    connection.joined.paths[0].socket_ends();
     let nothing = std::fs::File::open("/dev/null").expect("file");
     // SAFETY: replaces C's socket by another file, under the number that `socket` will close.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), c.descriptor()) };
@@ -235,12 +272,16 @@ where
 
 #[test]
 fn a_death_at_any_store_leaves_exactly_what_was_published_and_then_the_kernels_end() {
+    let _watched = Watchdog::start();
     let (mut on_ring, mut on_kernel) = (0, 0);
     for seed in 1..=60 {
         let mut random = Random::new(seed + 100);
         let mut store = random.below(20);
         loop {
-            let plans = [Plan::late(seed, 2), Plan::late(seed + 1, 2)];
+            let plans = [
+                Plan::late(seed, 2),
+                Plan::late(seed + 1, 1 + (seed % 8) as u32),
+            ];
             let died = if seed % 2 == 0 {
                 die::<Shm>(
                     Faulty::pair(SharedPages::pair(0), plans).expect("memory"),

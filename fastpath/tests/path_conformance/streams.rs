@@ -2,7 +2,7 @@
 //! re-ordered, every sleeper is rung for, and the streams end where the writers ended them.
 
 use crate::connection::{Connection, Counts, Got};
-use crate::world::{Kind, OneProcess, SharedPages};
+use crate::world::{Kind, OneProcess, SharedPages, Watchdog};
 use fastpath::path::faulty::{Faulty, Plan};
 use fastpath::path::{Chosen, Path};
 use std::ops::ControlFlow;
@@ -50,7 +50,9 @@ pub fn step<End: Path + Into<Chosen>>(
                 connection.wake(who);
             }
         }
-        45..=84 => {
+        // A sleeper looks for itself whether there is something.
+        45..=48 => connection.fall_asleep(who),
+        49..=84 => {
             let wanted = 1 + connection.random.below(12_000) as usize;
             let peek = connection.random.chance(6);
             match connection.receive(who, wanted, peek) {
@@ -102,10 +104,17 @@ fn play<End: Path + Into<Chosen>>(connection: &mut Connection<End>) {
     connection.end();
 }
 
-fn run<End: Path + Into<Chosen>>(seeds: u64, paths: impl Fn(u64) -> [End; 2]) -> Counts {
+/// `lines` tells the paths which sockets are theirs, where they care.
+fn run<End: Path + Into<Chosen>>(
+    seeds: u64,
+    paths: impl Fn(u64) -> [End; 2],
+    lines: impl Fn(&Connection<End>),
+) -> Counts {
+    let _watched = Watchdog::start();
     let mut total = Counts::default();
     for seed in 1..=seeds {
         let mut connection = Connection::new(paths(seed), seed);
+        lines(&connection);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             play(&mut connection);
         }));
@@ -131,19 +140,20 @@ fn seeds() -> u64 {
 
 #[test]
 fn no_byte_is_lost_doubled_or_out_of_order_in_one_process() {
-    run(seeds(), |_| OneProcess::pair(0));
+    run(seeds(), |_| OneProcess::pair(0), |_| {});
 }
 
 #[test]
 fn no_byte_is_lost_doubled_or_out_of_order_on_shared_pages() {
-    run(seeds(), |_| SharedPages::pair(0));
+    run(seeds(), |_| SharedPages::pair(0), |_| {});
 }
 
 #[test]
 fn no_byte_is_lost_doubled_or_out_of_order_with_delays() {
-    let counts = run(seeds(), |seed| {
-        let plan = |side| Plan::late(seed * 2 + side, 1 + (seed % 4) as u32);
+    let paths = |seed| {
+        let plan = |side| Plan::late(seed * 2 + side, 1 + (seed % 12) as u32);
         Faulty::pair(SharedPages::pair(0), [plan(0), plan(1)]).expect("memory")
-    });
+    };
+    let counts = run(seeds(), paths, Connection::tell_lines);
     assert!(counts.rung_sleepers > seeds());
 }

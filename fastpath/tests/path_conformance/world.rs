@@ -8,6 +8,9 @@ use fastpath::path::shm::{self, Shm};
 use fastpath::path::{Chosen, Path};
 use rustix::fd::AsFd;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A kind of path: how both its ends are made in one process.
 pub trait Kind {
@@ -151,4 +154,29 @@ pub fn tcp_pair() -> [TcpStream; 2] {
         socket.set_nodelay(true).expect("option");
     }
     [near, far]
+}
+
+/// Ends the process when a test does not come to its end: a hang is a finding, too.
+pub struct Watchdog(Arc<AtomicBool>);
+
+impl Watchdog {
+    pub fn start() -> Watchdog {
+        const PATIENCE: Duration = Duration::from_secs(300);
+        let over = Arc::new(AtomicBool::new(false));
+        let watched = over.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(PATIENCE);
+            if !watched.load(Ordering::Relaxed) {
+                eprintln!("a stream hangs");
+                std::process::abort();
+            }
+        });
+        Watchdog(over)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

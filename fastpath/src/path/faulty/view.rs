@@ -36,8 +36,18 @@ pub(super) struct Link {
     lost: Vec<Store>,
     plan: Plan,
     random: u64,
-    pub(super) line: Option<i32>,
+    /// Where the reader stores.
+    reader_own: usize,
+    /// So many of `unseen` lie before a full fence of the writer (P5).
+    fenced: usize,
+    /// So many of `unseen` lie before something the writer gave to the kernel (P6).
+    given: usize,
+    /// Sockets of the writer and of the reader; unknown means any.
+    pub(super) source_line: Option<i32>,
+    pub(super) view_line: Option<i32>,
     pub(super) loses: bool,
+    /// Looks bring nothing into view.
+    pub(super) is_stopped: bool,
     pub(super) stores: u64,
     /// Stores before the writer dies.
     pub(super) dies_in: Option<u64>,
@@ -51,7 +61,12 @@ fn addresses(base: *mut u8, bytes: u32) -> Range<usize> {
     base as usize..base as usize + bytes as usize
 }
 
-pub(super) fn begin(source: &OwnRegion, view: &FarRegion, paint: &OwnRegion, plan: Plan) {
+pub(super) fn begin(
+    reader: &OwnRegion,
+    source: &OwnRegion,
+    (view, paint): (&FarRegion, &OwnRegion),
+    plan: Plan,
+) {
     let layout = source.layout();
     // SAFETY: both are mapped for the bytes of the class, which is the same.
     unsafe {
@@ -67,8 +82,13 @@ pub(super) fn begin(source: &OwnRegion, view: &FarRegion, paint: &OwnRegion, pla
         lost: Vec::new(),
         plan,
         random: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-        line: None,
+        reader_own: reader.base() as usize,
+        fenced: 0,
+        given: 0,
+        source_line: None,
+        view_line: None,
         loses: false,
+        is_stopped: false,
         stores: 0,
         dies_in: None,
     };
@@ -120,6 +140,8 @@ impl Link {
             let Some(store) = self.unseen.pop_front() else {
                 return;
             };
+            self.fenced = self.fenced.saturating_sub(1);
+            self.given = self.given.saturating_sub(1);
             if self.loses && self.notifications.contains(&store.offset) {
                 self.lost.push(store);
             } else {
@@ -130,6 +152,10 @@ impl Link {
 
     pub(super) fn see_all(&mut self) {
         self.see(u32::MAX);
+    }
+
+    pub(super) fn give_all(&mut self) {
+        self.given = self.unseen.len();
     }
 
     pub(super) fn redeliver(&mut self) {
@@ -147,7 +173,7 @@ impl Link {
     }
 
     fn look(&mut self) {
-        if self.unseen.is_empty() {
+        if self.unseen.is_empty() || self.is_stopped {
             return;
         }
         let chance = self.next_random();
@@ -206,23 +232,41 @@ pub(crate) fn look(address: usize) {
     with(|link| link.view.contains(&address), Link::look);
 }
 
-/// From the one door: a full fence; behind a store of ours its address, else of anybody.
+/// From the one door: a full fence. Behind a store of ours (its address): what we stored will be seen behind the next
+/// fence of the far side, and what the far side has fenced is seen here. Of nobody in particular: of all.
 pub(crate) fn full_fence(behind: Option<usize>) {
     LINKS.with_borrow_mut(|links| {
+        let Some(address) = behind else {
+            return links.iter_mut().for_each(Link::see_all);
+        };
+        let Some(ours) = links.iter_mut().find(|link| link.source.contains(&address)) else {
+            return;
+        };
+        ours.fenced = ours.unseen.len();
+        let own = ours.source.start;
+        for link in links.iter_mut().filter(|link| link.reader_own == own) {
+            link.see(link.fenced as u32);
+        }
+    });
+}
+
+/// Something is given to the kernel socket, bytes or an end.
+pub(crate) fn gave_to_kernel(descriptor: i32) {
+    LINKS.with_borrow_mut(|links| {
         for link in links {
-            if behind.is_none_or(|address| link.source.contains(&address)) {
-                link.see_all();
+            if link.source_line.is_none_or(|line| line == descriptor) {
+                link.give_all();
             }
         }
     });
 }
 
-/// Something was given to the kernel socket.
-pub(crate) fn gave_to_kernel(descriptor: i32) {
+/// The kernel socket is asked for bytes, or for what there is.
+pub(crate) fn asked_kernel(descriptor: i32) {
     LINKS.with_borrow_mut(|links| {
         for link in links {
-            if link.line.is_none_or(|line| line == descriptor) {
-                link.see_all();
+            if link.view_line.is_none_or(|line| line == descriptor) {
+                link.see(link.given as u32);
             }
         }
     });

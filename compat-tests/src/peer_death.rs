@@ -16,9 +16,11 @@
 //! * [`pattern`]: what the two ends do, so that every step is reached by somebody.
 //! * [`notes`]: the mapped file.
 //! * [`actor`]: one end.
-//! * [`driver`]: runs cases, judges, prints.
+//! * [`driver`]: runs cases and judges them.
+//! * [`campaign`]: which kills are tried, and what came of them.
 
 pub mod actor;
+pub mod campaign;
 pub mod driver;
 pub mod notes;
 pub mod pattern;

@@ -2,21 +2,13 @@
 
 use compat_tests::app_check::stage::{Answers, Outcome, Stage};
 use compat_tests::app_check::{CHECKS, Check};
-use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::arguments::{Arguments, Known, known, refuse};
 use compat_tests::torture::processes::{Environment, ScratchDirectory};
 use compat_tests::torture::report::Report;
 use compat_tests::torture::table::Table;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-
-const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
-    Known {
-        name,
-        value,
-        sentence,
-    }
-}
 
 const KNOWN: &[Known] = &[
     known(

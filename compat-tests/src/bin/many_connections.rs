@@ -4,19 +4,11 @@
 use compat_tests::many_connections::client::{self, Load};
 use compat_tests::many_connections::driver::{Run, run_load};
 use compat_tests::many_connections::server;
-use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::arguments::{Arguments, Known, known, refuse};
 use compat_tests::torture::calls;
 use compat_tests::torture::processes::ScratchDirectory;
 use std::process::ExitCode;
 use std::time::Duration;
-
-const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
-    Known {
-        name,
-        value,
-        sentence,
-    }
-}
 
 const KNOWN: &[Known] = &[
     known(

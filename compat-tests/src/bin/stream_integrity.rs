@@ -6,7 +6,7 @@
 use compat_tests::stream_integrity::driver::{Outcome, Run, Verdict, run_plan};
 use compat_tests::stream_integrity::plan::Plan;
 use compat_tests::stream_integrity::side::{self, End, WANTED_SWITCHES};
-use compat_tests::torture::arguments::{Arguments, Known, refuse};
+use compat_tests::torture::arguments::{Arguments, Known, known, refuse};
 use compat_tests::torture::calls;
 use compat_tests::torture::processes::ScratchDirectory;
 use compat_tests::torture::report::Report;
@@ -17,14 +17,6 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
-    Known {
-        name,
-        value,
-        sentence,
-    }
-}
 
 const KNOWN: &[Known] = &[
     known(

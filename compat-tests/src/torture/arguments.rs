@@ -14,6 +14,16 @@ pub struct Known {
     pub sentence: &'static str,
 }
 
+/// An option, in a program's list of them.
+#[must_use]
+pub const fn known(name: &'static str, value: &'static str, sentence: &'static str) -> Known {
+    Known {
+        name,
+        value,
+        sentence,
+    }
+}
+
 /// What was given.
 #[derive(Debug, Default)]
 pub struct Arguments {

@@ -1,0 +1,348 @@
+//! Which kills are tried, in which patterns, and what came of them.
+
+use super::driver::{Case, Death, Run, run_case};
+use super::pattern::{Pattern, Sleep};
+use crate::torture::arguments::{Arguments, refuse};
+use crate::torture::random::Random;
+use crate::torture::table::Table;
+use fastpath::stream::labels::Label;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+/// What is known about a step so far.
+#[derive(Clone, Debug, Default)]
+struct StepResult {
+    kills: u64,
+    /// Of those, kills of the end that accepted.
+    accepting_kills: u64,
+    cases: u64,
+    failures: u64,
+    patterns: BTreeMap<String, u64>,
+    slowest: Duration,
+}
+
+/// What is tried, and how much of it.
+pub struct Settings {
+    run: Run,
+    labels: Vec<&'static str>,
+    patterns: Vec<Pattern>,
+    nth: Vec<u64>,
+    random_kills: u64,
+    is_quick: bool,
+    is_verbose: bool,
+    jobs: usize,
+    seed: u64,
+    repeat: u64,
+}
+
+/// Rows of the table: steps by name, and "(random moment)".
+type Results = BTreeMap<String, StepResult>;
+
+/// Seeds with which every pattern is tried before a step counts as never reached.
+const SEEDS_PER_STEP: u64 = 4;
+
+const RANDOM_MOMENT: &str = "(random moment)";
+const NO_DEATH: &str = "(nobody dies)";
+
+impl Settings {
+    /// As the command line has it.
+    #[must_use]
+    pub fn new(arguments: &Arguments, scratch: &Path) -> Settings {
+        let is_quick = arguments.has("--quick");
+        let library = arguments.library();
+        let all: Vec<&'static str> = Label::ALL.iter().map(|label| label.name()).collect();
+        let labels = match arguments.text("--labels") {
+            _ if library.is_none() => Vec::new(),
+            None => all,
+            Some("none") => Vec::new(),
+            Some(text) => text
+                .split(',')
+                .map(|name| match all.iter().find(|known| **known == name) {
+                    Some(name) => *name,
+                    None => refuse(&format!(
+                        "--labels {name}: no such step among {}",
+                        all.join(", ")
+                    )),
+                })
+                .collect(),
+        };
+        let patterns = match arguments.text("--patterns") {
+            None => Pattern::ALL.to_vec(),
+            Some(text) => text
+                .split(',')
+                .map(|name| match Pattern::from_name(name) {
+                    Some(pattern) => pattern,
+                    None => refuse(&format!(
+                        "--patterns {name}: no such pattern among {:?}",
+                        Pattern::ALL
+                    )),
+                })
+                .collect(),
+        };
+        let nth = arguments.text("--nth").map_or(vec![1, 2, 9, 100], |text| {
+            text.split(',')
+                .map(|number| match number.parse() {
+                    Ok(number) if number > 0 => number,
+                    _ => refuse(&format!("--nth {number}: a number from 1 is needed")),
+                })
+                .collect()
+        });
+        Settings {
+            run: Run::new(library, scratch.to_path_buf()),
+            labels,
+            patterns,
+            nth,
+            random_kills: arguments
+                .number("--random")
+                .unwrap_or(if is_quick { 12 } else { 60 }),
+            is_quick,
+            is_verbose: arguments.has("--verbose"),
+            jobs: arguments.number("--jobs").unwrap_or(2).clamp(1, 32) as usize,
+            seed: arguments.number("--seed").unwrap_or(1),
+            repeat: arguments.number("--repeat").unwrap_or(1),
+        }
+    }
+
+    /// Tries everything, prints what came of it.
+    pub fn run(&self) -> ExitCode {
+        let results = Mutex::new(Results::new());
+        let times = |count: usize| count * self.repeat as usize;
+        self.in_parallel(
+            times(self.patterns.len()),
+            &results,
+            |worker, index, results| {
+                // Everybody lives: the patterns themselves must be right.
+                let pattern = self.patterns[index % self.patterns.len()];
+                let case = self.case(pattern, index as u64, None, Death::Never);
+                self.try_case(worker, &case, NO_DEATH, results);
+            },
+        );
+        println!("  {} patterns without a death", self.patterns.len());
+        self.in_parallel(
+            times(self.labels.len()),
+            &results,
+            |worker, index, results| {
+                let label = self.labels[index % self.labels.len()];
+                self.try_step(worker, label, index as u64, results);
+            },
+        );
+        self.in_parallel(
+            times(self.random_kills as usize),
+            &results,
+            |worker, index, results| {
+                let mut random = Random::new(self.seed, 7000 + index as u64);
+                let time = Duration::from_micros(random.between(2_000, 60_000));
+                let pattern = random.pick(&self.patterns);
+                let case = self.case(pattern, index as u64, None, Death::After(time));
+                self.try_case(worker, &case, RANDOM_MOMENT, results);
+            },
+        );
+        let results = results.into_inner().unwrap_or_default();
+        self.conclude(&results)
+    }
+
+    /// Kills at one step, in the patterns that reach it.
+    fn try_step(&self, worker: &Run, label: &'static str, index: u64, results: &Mutex<Results>) {
+        if self.is_quick {
+            self.try_step_quickly(worker, label, index, results);
+            return;
+        }
+        let mut variant = index;
+        for pattern in self.in_likely_order(label) {
+            for accepts in [true, false] {
+                for (turn, nth) in self.nth.iter().enumerate() {
+                    variant += 1;
+                    let death = Death::Step(label.to_owned(), *nth);
+                    let case = self.case(pattern, variant, Some(accepts), death);
+                    let killed = self.try_case(worker, &case, label, results);
+                    // Never reached once in this pattern: not twice, either.
+                    if !killed && turn == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A late passage for the accepting end, when the connection is on the ring; an early one for the connecting end;
+    /// and one in the pattern whose survivor must be told of a reset, if that comes there.
+    fn try_step_quickly(
+        &self,
+        worker: &Run,
+        label: &'static str,
+        index: u64,
+        results: &Mutex<Results>,
+    ) {
+        let try_to_kill = |pattern: Pattern, variant: u64, accepts: bool, passages: &[u64]| {
+            passages.iter().any(|nth| {
+                let death = Death::Step(label.to_owned(), *nth);
+                let case = self.case(pattern, variant, Some(accepts), death);
+                self.try_case(worker, &case, label, results)
+            })
+        };
+        let order = self.in_likely_order(label);
+        for (accepts, passages) in [(true, [100, 5, 1]), (false, [9, 2, 1])] {
+            // Whether a few of the steps are passed at all is a matter of moments: then with other seeds.
+            let _ = (0..SEEDS_PER_STEP).any(|seed| {
+                order
+                    .iter()
+                    .any(|pattern| try_to_kill(*pattern, index + 1000 * seed, accepts, &passages))
+            });
+        }
+        if self.patterns.contains(&Pattern::Unread) {
+            try_to_kill(Pattern::Unread, index, index.is_multiple_of(2), &[150]);
+        }
+    }
+
+    /// Patterns with those first that are made for the step.
+    fn in_likely_order(&self, label: &str) -> Vec<Pattern> {
+        let likely: &[Pattern] = match label {
+            _ if label.starts_with("LeaveReset") => &[Pattern::CloseUnread],
+            _ if label.starts_with("Leave") => &[Pattern::Close, Pattern::Leave],
+            _ if label.starts_with("Rewind") => &[Pattern::PeerLeavesSmall, Pattern::PeerLeaves],
+            _ if label.starts_with("Fin") => &[Pattern::Shutdown],
+            _ if label.starts_with("Want") || label.starts_with("Retreat") => &[Pattern::Toggle],
+            _ if label.starts_with("Receive") => &[Pattern::Sink],
+            _ if label.starts_with("Send") => &[Pattern::Stream],
+            _ if label.starts_with("Sleep") => &[Pattern::Both],
+            _ => &[],
+        };
+        let mut order: Vec<Pattern> = likely
+            .iter()
+            .copied()
+            .filter(|pattern| self.patterns.contains(pattern))
+            .collect();
+        for pattern in &self.patterns {
+            if !order.contains(pattern) {
+                order.push(*pattern);
+            }
+        }
+        order
+    }
+
+    fn case(&self, pattern: Pattern, variant: u64, accepts: Option<bool>, death: Death) -> Case {
+        Case {
+            pattern,
+            sleep: Sleep::ALL[(variant % 3) as usize],
+            victim_accepts: accepts.unwrap_or((variant / 3).is_multiple_of(2)),
+            death,
+            seed: self.seed + variant,
+        }
+    }
+
+    fn in_parallel(
+        &self,
+        count: usize,
+        results: &Mutex<Results>,
+        work: impl Fn(&Run, usize, &Mutex<Results>) + Sync,
+    ) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for number in 0..self.jobs {
+                let (next, work) = (&next, &work);
+                let mut run = self.run.clone();
+                run.scratch = run.scratch.join(number.to_string());
+                scope.spawn(move || {
+                    let _ = std::fs::create_dir_all(&run.scratch);
+                    loop {
+                        let index = next.fetch_add(1, SeqCst);
+                        if index >= count {
+                            return;
+                        }
+                        work(&run, index, results);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Runs a case and books it; true when the victim died.
+    fn try_case(&self, worker: &Run, case: &Case, row: &str, results: &Mutex<Results>) -> bool {
+        let outcome = run_case(worker, case);
+        let text = format!(
+            "{row}: {:?}, survivor sleeps in {:?}, victim {}, {:?}, seed {}",
+            case.pattern,
+            case.sleep,
+            if case.victim_accepts {
+                "accepts"
+            } else {
+                "connects"
+            },
+            case.death,
+            case.seed
+        );
+        if let Err(wrong) = &outcome.verdict {
+            println!("FAIL {text}: {wrong}");
+        } else if self.is_verbose {
+            println!(
+                "  {text}: {} end after {:.1} ms, {} ring bytes",
+                if outcome.killed { "killed," } else { "lived," },
+                outcome.until_end.as_secs_f64() * 1e3,
+                outcome.ring_bytes
+            );
+        }
+        if let Ok(mut results) = results.lock() {
+            let result = results.entry(row.to_owned()).or_default();
+            result.cases += 1;
+            result.failures += u64::from(outcome.verdict.is_err());
+            if outcome.killed {
+                result.kills += 1;
+                result.accepting_kills += u64::from(case.victim_accepts);
+                *result
+                    .patterns
+                    .entry(format!("{:?}", case.pattern))
+                    .or_default() += 1;
+                result.slowest = result.slowest.max(outcome.until_end);
+            }
+        }
+        outcome.killed
+    }
+
+    fn conclude(&self, results: &Results) -> ExitCode {
+        let mut table = Table::new(&[
+            "step",
+            "kills",
+            "of the acceptor",
+            "slowest end ms",
+            "failures",
+            "in patterns",
+        ]);
+        let (mut passed, mut failed) = (0, 0);
+        let steps = self.labels.iter().copied();
+        for row in steps.chain([RANDOM_MOMENT, NO_DEATH]) {
+            let result = results.get(row).cloned().unwrap_or_default();
+            let names: Vec<String> = result
+                .patterns
+                .iter()
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect();
+            table.line(&[
+                row.to_owned(),
+                result.kills.to_string(),
+                result.accepting_kills.to_string(),
+                format!("{:.1}", result.slowest.as_secs_f64() * 1e3),
+                result.failures.to_string(),
+                names.join(", "),
+            ]);
+            let one_end_only =
+                result.accepting_kills == 0 || result.accepting_kills == result.kills;
+            let never_reached = one_end_only && row != NO_DEATH && row != RANDOM_MOMENT;
+            if never_reached {
+                println!("FAIL {row}: no pattern led a victim of either end there");
+            }
+            failed += result.failures + u64::from(never_reached);
+            passed += result.cases - result.failures;
+        }
+        println!("\n{}", table.to_text());
+        println!("{passed} passed, {failed} failed");
+        if failed == 0 && passed > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}

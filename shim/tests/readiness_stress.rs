@@ -76,7 +76,8 @@ mod controls {
         ("DisarmWhileOthersSleep", &[LOST]),
         ("LeaveTheRestAsleep", &[LOST]),
         ("ExposedWithoutBeacon", &[LOST]),
-        // Nobody looks again before others do: told what is gone, or not told what has come.
+        // Nobody looks again before others do: told what is gone, or, as a beacon that burns on makes no new edge for a
+        // set outside, not told what has come. Which of the two is met first is chance.
         ("BeaconBurnsOn", &[SPURIOUS, LOST]),
         ("BelieveMarks", &[SPURIOUS]),
     ];

@@ -80,10 +80,36 @@ pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Repeats an attempt that failed while the machine was too busy for discovery, whose limit is a second from a box to its
-/// end: while a thread that wanted to run every few milliseconds had to wait for a large part of that, or all of it
-/// together took longer than one handshake may.
-pub fn unless_too_busy(attempt: impl Fn() -> Result<(), String>) {
+/// What came of an attempt in which not all was bound.
+pub struct Trouble {
+    text: String,
+    /// Troubles that are no lateness.
+    others: Vec<String>,
+}
+
+impl Trouble {
+    /// `troubles`: what went wrong with single connections, as the roles list it: `reason` or `number:reason`.
+    pub fn of<const N: usize>(text: String, troubles: [Option<&String>; N]) -> Trouble {
+        let others = troubles
+            .into_iter()
+            .flatten()
+            .flat_map(|list| list.split(','))
+            .map(|one| one.rsplit(':').next().unwrap_or(one))
+            .filter(|reason| !reason.is_empty() && !LATE.contains(reason))
+            .map(str::to_owned)
+            .collect();
+        Trouble { text, others }
+    }
+}
+
+/// How a connection ends whose time was over: the handshake took more than its second, its box was closed before
+/// anybody looked, or the exchanges were over before the handshake.
+const LATE: &[&str] = &["timed_out", "peer_has_no_axio", "nobody", "unfinished"];
+
+/// Repeats an attempt in which connections came too late (see [`LATE`]; any other trouble is a failure at once) while the
+/// machine was too busy for discovery, whose limit is a second from a box to its end: while a thread that wanted to run
+/// every few milliseconds had to wait for a large part of that, or all of it together took longer than one handshake may.
+pub fn unless_too_busy(attempt: impl Fn() -> Result<(), Trouble>) {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
     const WAIT_MAX: Duration = Duration::from_millis(100);
@@ -105,7 +131,11 @@ pub fn unless_too_busy(attempt: impl Fn() -> Result<(), String>) {
             has_ended.store(true, Ordering::Relaxed);
             (result, watcher.join().unwrap())
         });
-        let Err(text) = result else { return };
+        let Err(Trouble { text, others }) = result else {
+            return;
+        };
+        // Being late is the only way in which a busy machine may spoil an attempt.
+        assert!(others.is_empty(), "{text}: {others:?}");
         let took = begin.elapsed();
         assert!(
             longest > WAIT_MAX || took > ATTEMPT_MAX,

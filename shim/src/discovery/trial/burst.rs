@@ -2,7 +2,7 @@
 
 use super::processes::{MESSAGE_BYTES, State, is_joined};
 use super::role::{finish, start};
-use super::{WANTED, fd, listener, pair_of, unless_too_busy};
+use super::{Trouble, WANTED, fd, listener, pair_of, unless_too_busy};
 use crate::discovery::{Acceptor, Chance, Connector, Wanted};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
@@ -62,6 +62,7 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
         .map(|_| Burst::new(TcpStream::connect(("127.0.0.1", port)).unwrap(), true))
         .collect();
     let mut message = [0; MESSAGE_BYTES];
+    let mut troubles = std::collections::BTreeSet::new();
     for exchange in 0..exchanges {
         for one in &mut all {
             one.exchange = exchange;
@@ -84,7 +85,11 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
             one.state.step(|connector| connector.advance(socket));
             if let State::Failed(reason) = one.state {
                 one.state = State::Waiting;
+                // Slots that others have are a reason to come again, which a burst is about.
                 one.between = reason == Reason::TooManySockets;
+                if !one.between {
+                    troubles.insert(reason.name());
+                }
             }
         }
     }
@@ -97,7 +102,8 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
             assert!(is_joined(&one.stream, &one.pair, End::Connecting, bound));
         }
     }
-    format!("{bound_count} {}", channels.len())
+    let troubles: Vec<&str> = troubles.into_iter().collect();
+    format!("{bound_count} {} {}", channels.len(), troubles.join(","))
 }
 
 fn accept_burst(listener: &TcpListener, count: u32) -> String {
@@ -149,7 +155,10 @@ fn a_burst_of_three_hundred_connections_binds_within_a_hundred_exchanges() {
         unsafe { libc::close(inherited) };
         let channels: u32 = c[1].parse().unwrap();
         if (&c[0][..], &s[0][..]) != ("300", "300") || channels > 6 {
-            return Err(format!("C bound, channels: {c:?}; S bound: {s:?}"));
+            return Err(Trouble::of(
+                format!("C bound, channels, troubles: {c:?}; S bound: {s:?}"),
+                [c.get(2)],
+            ));
         }
         Ok(())
     });

@@ -2,7 +2,9 @@
 
 use super::attackers::{socket, take_name};
 use super::role::{finish, start};
-use super::{Outcome, WANTED, connection, fd, listener, outcome, pair_of, unless_too_busy};
+use super::{
+    Outcome, Trouble, WANTED, connection, fd, listener, outcome, pair_of, unless_too_busy,
+};
 use crate::discovery::offer::Sent;
 use crate::discovery::{Acceptor, Bound, Chance, Connector, Progress, knock, look, name};
 use fastpath::sync::Ordering;
@@ -295,7 +297,7 @@ fn two_hundred_of_two_hundred_handshakes_bind() {
         let (c, s) = two_processes(200, false, (0, 0), 0);
         let bound_at: u32 = s[1].parse().unwrap();
         if (&c[0][..], &s[0][..]) != ("200", "200") || bound_at > 7 {
-            return Err(format!("{c:?} {s:?}"));
+            return Err(Trouble::of(format!("{c:?} {s:?}"), [c.get(2), s.get(2)]));
         }
         Ok(())
     });
@@ -320,11 +322,17 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
         unless_too_busy(|| {
             let (c, s) = two_processes(50, false, (1001, 1000), namespaces);
             if (&c[0][..], &s[0][..]) != ("50", "50") {
-                return Err(format!("namespaces {namespaces}: {c:?} {s:?}"));
+                return Err(Trouble::of(
+                    format!("namespaces {namespaces}: {c:?} {s:?}"),
+                    [c.get(2), s.get(2)],
+                ));
             }
             let (c, s) = two_processes(11, true, (1001, 1000), namespaces);
             if (&c[0][..], &c[1][..], &s[0][..]) != ("11", "1", "11") {
-                return Err(format!("namespaces {namespaces}: {c:?} {s:?}"));
+                return Err(Trouble::of(
+                    format!("namespaces {namespaces}: {c:?} {s:?}"),
+                    [c.get(2), s.get(2)],
+                ));
             }
             Ok(())
         });

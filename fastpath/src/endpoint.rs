@@ -403,11 +403,16 @@ impl Endpoint {
                 .compare_exchange(seen, CLEARING, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
             {
-                self.forget_sleepers(holder.sleepers.swap(0, Ordering::AcqRel));
-                holder.process.store(0, Ordering::Release);
+                self.free_holder(holder);
             }
         }
         found
+    }
+
+    /// Nobody's entry any more; who slept under it no longer counts.
+    pub(crate) fn free_holder(&self, holder: &Holder) {
+        self.forget_sleepers(holder.sleepers.swap(0, Ordering::AcqRel));
+        holder.process.store(0, Ordering::Release);
     }
 
     fn forget_sleepers(&self, sum: u64) {

@@ -8,6 +8,10 @@
     reason = "maps the arena and hands out references to its blocks, which are made of atomics"
 )]
 
+mod parting;
+
+pub use parting::{copy_over, part};
+
 use crate::channel::home;
 use crate::endpoint::Endpoint;
 use crate::life;
@@ -263,6 +267,7 @@ pub fn process_place() -> Option<u32> {
 /// Before fork: reserves a place for the child. The parent names it to its endpoints as a holder; the child fills it.
 #[must_use]
 pub fn reserve_child_place() -> Option<u32> {
+    parting::a_relative_is_born();
     take_process_place(RESERVED)
 }
 

@@ -1,5 +1,5 @@
-//! What fork relatives that died have left behind: locks, places in the family, sleepers. Real processes, SIGKILLed, some
-//! of them never reaped.
+//! What fork relatives leave behind that died, or parted from the family's memory: locks, places, sleepers. Real processes,
+//! SIGKILLed, some of them never reaped.
 #![allow(unsafe_code, reason = "fork, and the buffers of the test itself")]
 
 mod channel_pair;
@@ -406,4 +406,48 @@ fn an_exec_that_fails_leaves_the_process_what_it_was() {
     assert!(!family::is_leaving() && !family::stay());
     assert_eq!(family::process_place(), own);
     assert!(family::is_own_process() && family::is_owner_alive(me()));
+}
+
+#[test]
+fn a_relative_that_has_parted_writes_where_nobody_else_reads() {
+    let _alone = alone();
+    let connection = Connection::on_rings(203);
+    let endpoint = connection.near.endpoint;
+    // Left by the library before it parts, so nobody else's: the child is its only holder.
+    let (index, inherited) = family::allocate_endpoint().expect("endpoint");
+    let generation = || inherited.generation.load(fastpath::sync::Ordering::Acquire);
+    let life = generation();
+    let child = Relative::that_does(&[inherited], || {
+        assert_eq!(
+            endpoint.tx_lock.lock(me(), family::is_owner_alive),
+            Locked::Taken
+        );
+        assert!(family::part());
+        // It goes on with its copy, locks in hand included.
+        assert_eq!(endpoint.tx_lock.owner(), Some(me()));
+        assert!(endpoint.tx_ep.get() & 1 == 1 && generation() == life);
+        assert!(inherited.holder(me().process_slot).is_some());
+        for index in 0..family::endpoints_used() {
+            let endpoint = core::ptr::from_ref(family::endpoint(index).expect("an endpoint"));
+            // SAFETY: family memory, writable; the child does nothing any more that needs it.
+            unsafe {
+                core::ptr::write_bytes(
+                    endpoint.cast::<u8>().cast_mut(),
+                    0xa5,
+                    size_of::<Endpoint>(),
+                );
+            }
+        }
+    });
+    // The lock it took before the parting is its own there for ever; here it counts as long as it lives.
+    let owner = endpoint.tx_lock.owner().expect("an owner");
+    assert_eq!(owner.process_slot, child.name);
+    child.becomes_zombie();
+    for round in 0..50 {
+        connection.exchange(round);
+    }
+    assert_ne!(generation(), life, "nobody's any more");
+    assert!(inherited.holder(child.name).is_none());
+    assert_eq!(family::allocate_endpoint().expect("endpoint").0, index);
+    child.is_reaped();
 }

@@ -73,10 +73,11 @@ AXIO_HIDDEN int axio_socket(int domain, int type, int protocol)
     axio_number_is_new(result);
     if (axio_is_known(result))
         axio_handlers->number_returned(result);
-    if (axio_descriptors && (unsigned)result < AXIO_DESCRIPTORS_LIMIT && (domain == AF_INET || domain == AF_INET6) &&
+    uint64_t *table = __atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE);
+    if (table && (unsigned)result < AXIO_DESCRIPTORS_LIMIT && (domain == AF_INET || domain == AF_INET6) &&
         (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP) &&
         !axio_memory_was_shared)
-        __atomic_store_n(&axio_descriptors[result], AXIO_FACT_TCP_STREAM, __ATOMIC_RELAXED); /* spares connect() a question */
+        __atomic_store_n(&table[result], AXIO_FACT_TCP_STREAM, __ATOMIC_RELAXED); /* spares connect() a question */
     return result;
 }
 

@@ -24,7 +24,7 @@ mod name;
 mod offer;
 mod patience;
 mod places;
-mod private;
+pub mod private;
 mod quota;
 #[cfg(test)]
 mod trial;
@@ -57,15 +57,6 @@ pub enum Progress {
     Bound(Bound),
     /// It came to nothing; the connection stays on the kernel path until its next chance.
     Failed(Reason),
-}
-
-/// Moves a descriptor of ours out of the numbers that programs expect; its new number.
-pub fn keep_high(fresh: rustix::fd::OwnedFd) -> Option<i32> {
-    use rustix::fd::IntoRawFd;
-    let low = fastpath::memory::descriptor::Descriptor::from_number(fresh.into_raw_fd());
-    private::move_high(low)
-        .ok()
-        .map(fastpath::memory::descriptor::Descriptor::into_number)
 }
 
 /// A private duplicate of a descriptor of the program's, out of the numbers that programs expect.

@@ -64,6 +64,12 @@ pub fn ensure() -> Result<(), i32> {
     Ok(())
 }
 
+/// The trampolines find no table any more: every call is the program's own. Who has its address already goes on with it.
+pub fn close_for_good() {
+    // SAFETY: as in `table`.
+    unsafe { TABLE.store(core::ptr::null_mut(), Ordering::Release) };
+}
+
 #[inline(always)]
 fn word(descriptor: c_int) -> Option<&'static AtomicU64> {
     let table = table();

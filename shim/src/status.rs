@@ -1,10 +1,13 @@
 //! What others see: the statistics page, the status of a socket, the report at exit.
 #![expect(unsafe_code, reason = "writes words of the mapped statistics page")]
 
+use crate::discovery::private::{Kept, PrivateDescriptor};
 use crate::process;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use fastpath::endpoint::{Endpoint, binding};
+use fastpath::family;
+use fastpath::memory::descriptor::Descriptor;
 use fastpath::statistics::{self, row_value32, row_value64, set_row32};
 use fastpath::stream::Stream;
 use kmod_interface::ioctl::Status;
@@ -12,31 +15,99 @@ use kmod_interface::reason::Reason;
 use kmod_interface::statistics::{
     Counter, MAGIC, PAGE_BYTES, ROW_BYTES, ROWS, ROWS_OFFSET, VERSION, header, row,
 };
+use rustix::fd::{AsFd, IntoRawFd, OwnedFd};
 
-/// Number of the page's descriptor, -1 when there is none: `axio stat` finds it under /proc/PID/fd.
-static DESCRIPTOR: core::sync::atomic::AtomicI32 = core::sync::atomic::AtomicI32::new(-1);
+/// The page's descriptor: `axio stat` finds it under /proc/PID/fd.
+static DESCRIPTOR: Kept = Kept::empty();
+/// 1 while a thread makes it.
 static MAKING: AtomicU32 = AtomicU32::new(0);
+/// Sockets that came by.
+static ASKED: AtomicU32 = AtomicU32::new(0);
+/// Each so many sockets it is tried again to make the page, and looked whether the program has closed the descriptor.
+const TURNS: u32 = 64;
 
-/// Makes the page at the first matching socket. Failure leaves counters private and rows absent.
+/// Makes the page at the first matching socket. Failure leaves counters private and rows absent until a later one.
 pub fn ensure_page() {
-    if !statistics::page().is_null() || MAKING.swap(1, Ordering::AcqRel) != 0 {
+    let is_turn = ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(TURNS);
+    if !is_turn || MAKING.swap(1, Ordering::Acquire) != 0 {
         return;
     }
-    if let Some(page) = make_page() {
-        // SAFETY: the mapping is never unmapped.
-        unsafe { statistics::set_page(page) };
+    let page = statistics::page();
+    if page.is_null() {
+        if let Some(page) = make_page() {
+            // SAFETY: the mapping is never unmapped.
+            unsafe { statistics::set_page(page) };
+        }
+    } else {
+        show_again(page);
+    }
+    MAKING.store(0, Ordering::Release);
+}
+
+/// A program that closes all descriptors it does not know closes that of the page, too, without which nobody finds it: the
+/// page moves to a new file.
+fn show_again(page: *mut u8) {
+    let kept = DESCRIPTOR.take();
+    if !kept.is_some() || kept.get().is_some() {
+        DESCRIPTOR.put(kept);
+        return;
+    }
+    let Some(memfd) = make_file() else {
+        return;
+    };
+    // What others count while the page is copied is lost.
+    // SAFETY: the page was mapped with that length and is never unmapped; made of atomics.
+    let moved = unsafe {
+        family::copy_over(
+            page,
+            used_bytes(page),
+            PAGE_BYTES,
+            Some(memfd.as_fd()),
+            |_| {},
+        )
+    };
+    if moved {
+        keep(memfd);
     }
 }
 
-fn make_page() -> Option<*mut u8> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    use rustix::mm::{MapFlags, ProtFlags};
+/// A file for the page, of its size.
+fn make_file() -> Option<OwnedFd> {
+    use rustix::fs::MemfdFlags;
     if !fits_file_size(PAGE_BYTES as u64) {
         return None;
     }
     let memfd =
         rustix::fs::memfd_create("axio", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
     rustix::fs::ftruncate(&memfd, PAGE_BYTES as u64).ok()?;
+    Some(memfd)
+}
+
+/// Nobody but this process may write the file, which is mapped; its descriptor goes to a high number, as programs expect
+/// low ones for themselves. The page stays mapped without it.
+fn keep(memfd: OwnedFd) {
+    use rustix::fs::SealFlags;
+    let _ = rustix::fs::fcntl_add_seals(
+        &memfd,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
+    );
+    let fresh = Descriptor::from_number(memfd.into_raw_fd());
+    if let Ok(kept) = PrivateDescriptor::keep(fresh) {
+        DESCRIPTOR.put(kept);
+    }
+}
+
+/// What of a page was ever written.
+fn used_bytes(page: *mut u8) -> usize {
+    // SAFETY: an aligned word of the header.
+    let rows =
+        unsafe { (*page.add(header::ROWS_USED).cast::<AtomicU32>()).load(Ordering::Acquire) };
+    ROWS_OFFSET + (rows as usize).min(ROWS) * ROW_BYTES
+}
+
+fn make_page() -> Option<*mut u8> {
+    use rustix::mm::{MapFlags, ProtFlags};
+    let memfd = make_file()?;
     // SAFETY: a fresh mapping of a file of this size.
     let page = unsafe {
         rustix::mm::mmap(
@@ -50,10 +121,6 @@ fn make_page() -> Option<*mut u8> {
     }
     .ok()?
     .cast::<u8>();
-    let _ = rustix::fs::fcntl_add_seals(
-        &memfd,
-        SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
-    );
     let word32 = |offset: usize, value: u32| {
         // SAFETY: an aligned word inside the header.
         unsafe { (*page.add(offset).cast::<AtomicU32>()).store(value, Ordering::Release) };
@@ -78,10 +145,7 @@ fn make_page() -> Option<*mut u8> {
     // SAFETY: 32 bytes inside the header.
     unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), page.add(header::PROGRAM), 32) };
     word32(header::MAGIC, MAGIC);
-    // A high number: programs expect low ones for themselves. The page stays mapped without it.
-    if let Some(number) = crate::discovery::keep_high(memfd) {
-        DESCRIPTOR.store(number, Ordering::Release);
-    }
+    keep(memfd);
     Some(page)
 }
 
@@ -118,15 +182,40 @@ fn start_time_in(stat: &[u8]) -> Option<u64> {
     core::str::from_utf8(field).ok()?.parse().ok()
 }
 
+/// Pages of ancestors, still mapped because rows of connections that came by fork lie there.
+static ANCESTORS: [AtomicPtr<u8>; GENERATIONS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; GENERATIONS];
+/// More generations of forks, each with connections of its own, are hardly met.
+const GENERATIONS: usize = 32;
+
 /// In a fork child: the page is the parent's; the child makes its own at its next matching socket.
 pub fn forget_page() {
+    let page = statistics::page();
     // SAFETY: null is allowed.
     unsafe { statistics::set_page(core::ptr::null_mut()) };
     MAKING.store(0, Ordering::Release);
-    let descriptor = DESCRIPTOR.swap(-1, Ordering::AcqRel);
-    if descriptor >= 0 {
-        fastpath::kernel_call::close(descriptor);
+    ASKED.store(0, Ordering::Relaxed);
+    if !page.is_null() {
+        let free = ANCESTORS
+            .iter()
+            .find(|place| place.load(Ordering::Relaxed).is_null());
+        if let Some(free) = free {
+            free.store(page, Ordering::Relaxed);
+        }
     }
+    DESCRIPTOR.close_in_child();
+}
+
+/// Before the process changes who it is: what it counts from now on in rows of its ancestors' pages, they do not see.
+/// False without memory.
+#[must_use]
+pub fn part_from_ancestors() -> bool {
+    ANCESTORS
+        .iter()
+        .map(|place| place.swap(core::ptr::null_mut(), Ordering::Relaxed))
+        .filter(|page| !page.is_null())
+        // SAFETY: mapped as a page, for the rest of the process's life; made of atomics.
+        .all(|page| unsafe { family::copy_over(page, used_bytes(page), PAGE_BYTES, None, |_| {}) })
 }
 
 /// Gives an endpoint a row.

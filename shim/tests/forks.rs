@@ -45,3 +45,13 @@ fn a_connection_with_too_many_holders_goes_back_to_the_kernel_and_so_does_its_re
 fn workers_killed_asleep_take_nothing_with_them() {
     same_as_the_kernel("crashed");
 }
+
+#[test]
+fn what_a_child_writes_that_has_given_up_privileges_reaches_no_relative() {
+    same_as_the_kernel("parted");
+}
+
+#[test]
+fn behind_a_filter_no_call_is_made_that_the_program_does_not_make() {
+    same_as_the_kernel("filtered");
+}

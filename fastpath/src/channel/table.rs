@@ -300,6 +300,21 @@ pub fn claimable_from(
         })
 }
 
+/// Ends the channels of this process at whose index `is_needed` says no, whoever seems to be a member. Counts of members are
+/// a process's own, so those of connections that a fork relative has ended are never taken away; that does no harm until
+/// nobody here may reach the memory any more (TRUST.md row 17).
+pub fn end_unless(is_needed: impl Fn(u32) -> bool) {
+    for channel in live() {
+        let Some(parts) = channel.parts.get() else {
+            continue;
+        };
+        if !is_needed(parts.index) {
+            channel.members.store(0, Ordering::Relaxed);
+            channel.retire();
+        }
+    }
+}
+
 /// Number of live channels.
 #[must_use]
 pub fn live_count() -> u32 {

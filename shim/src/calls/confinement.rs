@@ -1,14 +1,20 @@
 //! The process hands descriptors to somebody who does not know us, changes who it is, confines itself, or begins to use
 //! io_uring: its sockets become plain kernel sockets before (POSIX.md R10, R13, row 36; TRUST.md, credentials).
 
+use crate::readiness::tables;
 use crate::{discovery, fd_table, process, status, upgrade};
 use core::ffi::c_int;
+use fastpath::channel::table;
 use fastpath::endpoint::binding;
 use fastpath::family;
+use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::stream::leave::Successor;
 use fastpath::sync::Ordering;
+use kmod_interface::limits::CHANNELS_PER_PROCESS;
 use kmod_interface::reason::Reason;
+use kmod_interface::statistics::Counter;
+use settings::LogLevel;
 
 /// `hand_over` to stdio.
 const TO_STDIO: c_int = 1;
@@ -94,6 +100,7 @@ pub extern "C" fn before_confinement(kind: c_int) {
                     upgrade::give_up(&stream, Reason::Confined);
                 }
             });
+            part_from_relatives();
             return;
         }
         if known {
@@ -101,8 +108,42 @@ pub extern "C" fn before_confinement(kind: c_int) {
             leave_all(Reason::Confined);
         }
         discovery::confine();
+        part_from_relatives();
         process::confine();
+        // Not even a look at who calls is left: that would be a system call in a thread that is born later.
+        fd_table::close_for_good();
     });
+}
+
+/// Nothing that this process may be made to do later reaches memory that its relatives believe (TRUST.md row 17).
+fn part_from_relatives() {
+    // A channel of a connection that could not be left stays; the others' memory goes, also of those that only a relative
+    // holds.
+    let mut needed = [0u64; CHANNELS_PER_PROCESS / 64];
+    for_each_stream(|stream| {
+        if stream.is_bound()
+            && let Some(index) = stream.endpoint.channel.get().checked_sub(1)
+            && let Some(word) = needed.get_mut(index as usize / 64)
+        {
+            *word |= 1 << (index % 64);
+        }
+    });
+    table::end_unless(|index| {
+        needed
+            .get(index as usize / 64)
+            .is_some_and(|word| word & 1 << (index % 64) != 0)
+    });
+    let parted = [
+        family::part(),
+        tables::part(),
+        status::part_from_ancestors(),
+    ];
+    if parted.contains(&false) {
+        count(Counter::InternalErrors, 1);
+        let text =
+            b"axio: no memory to part from fork relatives' before confinement; they share it still";
+        crate::log::line(LogLevel::Error, &[text]);
+    }
 }
 
 /// The process sets up an io_uring: what it does there cannot be seen.

@@ -215,3 +215,26 @@ pub fn family_word(index: u32) -> Option<&'static FamilyWord> {
     let family = unsafe { FAMILY.load(Ordering::Acquire).as_ref() }?;
     family.words.get(index as usize)
 }
+
+/// Before the process changes who it is: its words of the sets it shares with relatives are its own from now on. A set
+/// that two such processes go on using in earnest is each one's by itself (TRUST.md row 17). False without memory.
+#[must_use]
+pub fn part() -> bool {
+    let family = FAMILY.load(Ordering::Acquire);
+    if family.is_null() {
+        return true;
+    }
+    let own = fastpath::family::process_place();
+    let bytes = size_of::<FamilyWords>().next_multiple_of(4096);
+    // SAFETY: the mapping has that length, rounded up by the kernel, and is made of atomics.
+    unsafe {
+        fastpath::family::copy_over(family.cast(), bytes, bytes, None, |copy| {
+            for word in &(*copy.cast::<FamilyWords>()).words {
+                // Its holder frees the one in the old memory.
+                if word.lock.owner().map(|owner| owner.process_slot) != own {
+                    word.lock.reset();
+                }
+            }
+        })
+    }
+}

@@ -3,20 +3,26 @@
  *   forks at-a-time            two threads fork, each over and over, while the process has two sets
  *   forks holders              a manager forks more workers than a connection can have holders, with it in its set
  *   forks crashed              so many workers, one after the other, all killed asleep in recv
+ *   forks parted               children give up privileges, and then write over all memory that looks shared
+ *   forks filtered             children let no system call happen but few, and go on with what they inherited
  *
  * Prints what happened, which is the same on the bare kernel. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -223,6 +229,135 @@ static void crashed(void)
     printf("crashed\n");
 }
 
+/* Writes over every writable shared mapping, as an attacker would who has taken over the process. */
+static void scribble(void)
+{
+    char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    must(maps != 0, "maps");
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long first, end;
+        char rights[8];
+        if (sscanf(line, "%lx-%lx %7s", &first, &end, rights) != 3 || strcmp(rights, "rw-s"))
+            continue;
+        /* Endpoints lie near the beginning; the rest is mostly untouched. */
+        unsigned long bytes = end - first < 1 << 20 ? end - first : 1 << 20;
+        memset((void *)first, 0xa5, bytes);
+    }
+    fclose(maps);
+}
+
+static int fork_and_exchange(int descriptor)
+{
+    int status = 1;
+    pid_t child = fork();
+    if (child == 0) {
+        exchange(descriptor, EXCHANGES);
+        _exit(0);
+    }
+    must(waitpid(child, &status, 0) == child, "fork");
+    return status;
+}
+
+static void parted(void)
+{
+    int descriptors[4], sets[4], pipes[2];
+    char byte = 0;
+    pid_t peer = connect_all(descriptors, 4);
+    for (int index = 0; index < 4; index++) {
+        sets[index] = set_of(descriptors[index], 0);
+        exchange_in(sets[index], descriptors[index], EXCHANGES);
+    }
+    must(!pipe(pipes), "pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(descriptors[1]);
+        must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges");
+        /* Still in order: what was inherited works, and so does a new connection. */
+        exchange(descriptors[0], EXCHANGES);
+        int own;
+        pid_t own_peer = connect_all(&own, 1);
+        exchange(own, EXCHANGES);
+        close(own);
+        must(waitpid(own_peer, 0, 0) == own_peer, "peer");
+        scribble();
+        must(write(pipes[1], &byte, 1) == 1, "tell");
+        for (;;)
+            pause();
+    }
+    must(read(pipes[0], &byte, 1) == 1, "hear");
+    for (int index = 0; index < 4; index++)
+        exchange_in(sets[index], descriptors[index], EXCHANGES);
+    must(fork_and_exchange(descriptors[2]) == 0, "a later child");
+    close(descriptors[3]);
+    kill(child, SIGKILL);
+    must(waitpid(child, 0, 0) == child, "child");
+    for (int index = 0; index < 3; index++)
+        exchange_in(sets[index], descriptors[index], EXCHANGES);
+    for (int index = 0; index < 3; index++)
+        close(descriptors[index]);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+    printf("parted\n");
+}
+
+/* What a default-deny filter of a sandbox lets through; anything else kills. */
+static void filter(void)
+{
+    static const int allowed[] = {SYS_read,  SYS_write,      SYS_sendto, SYS_recvfrom,  SYS_close, SYS_exit_group,
+                                  SYS_futex, SYS_rt_sigreturn, SYS_clone,  SYS_clone3, SYS_exit, SYS_rt_sigprocmask,
+                                  SYS_mmap,  SYS_mprotect,  SYS_munmap, SYS_madvise, SYS_set_robust_list, SYS_rseq,
+                                  SYS_wait4, SYS_sched_yield, SYS_rt_sigaction, SYS_brk, SYS_getrandom};
+    enum { COUNT = sizeof allowed / sizeof *allowed };
+    struct sock_filter program[2 * COUNT + 2];
+    int used = 0;
+    program[used++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (int index = 0; index < COUNT; index++) {
+        program[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[index], 0, 1);
+        program[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    }
+    program[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    struct sock_fprog whole = {.len = (unsigned short)used, .filter = program};
+    must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &whole, 0, 0), "filter");
+}
+
+static void *exchange_in_a_thread(void *descriptor)
+{
+    exchange(*(int *)descriptor, EXCHANGES);
+    return 0;
+}
+
+static void filtered(void)
+{
+    int descriptors[2], status;
+    pid_t peer = connect_all(descriptors, 2);
+    for (int index = 0; index < 2; index++)
+        exchange(descriptors[index], EXCHANGES);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        filter();
+        exchange(descriptors[0], EXCHANGES);
+        /* A thread that is born behind the filter has never been asked who it is. */
+        must(!pthread_create(&thread, 0, exchange_in_a_thread, &descriptors[0]), "thread");
+        pthread_join(thread, 0);
+        if (fork() == 0) {
+            exchange(descriptors[1], EXCHANGES);
+            _exit(0);
+        }
+        must(wait(&status) > 0 && status == 0, "the child of the child");
+        _exit(0);
+    }
+    must(waitpid(child, &status, 0) == child, "child");
+    printf("child %x\n", (unsigned)status);
+    for (int index = 0; index < 2; index++) {
+        exchange(descriptors[index], EXCHANGES);
+        close(descriptors[index]);
+    }
+    must(waitpid(peer, 0, 0) == peer, "peer");
+    printf("filtered\n");
+}
+
 int main(int count, char **words)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -233,6 +368,10 @@ int main(int count, char **words)
         holders();
     else if (count == 2 && !strcmp(words[1], "crashed"))
         crashed();
+    else if (count == 2 && !strcmp(words[1], "parted"))
+        parted();
+    else if (count == 2 && !strcmp(words[1], "filtered"))
+        filtered();
     else
         return 2;
     return 0;

@@ -51,6 +51,15 @@ pub fn due_shared(arm: FarWord32, rung: &AtomicU32) -> bool {
     true
 }
 
+/// What [`due_shared`] would say at this moment, without noting it.
+#[inline]
+#[must_use]
+pub fn is_due_shared(arm: FarWord32, rung: &AtomicU32) -> bool {
+    let noted = rung.load(Ordering::Acquire);
+    let epoch = arm.load(Ordering::Relaxed);
+    is_odd(epoch) && epoch != noted
+}
+
 #[inline(always)]
 const fn is_odd(epoch: u32) -> bool {
     epoch & 1 == 1

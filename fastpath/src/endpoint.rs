@@ -221,10 +221,14 @@ pub struct Endpoint {
     pub row: Plain64,
     /// Socket cookie, to notice a number that means another socket.
     pub cookie: Plain64,
-    /// Bytes received, by any carrier.
+    /// Bytes received under `rx_lock`; [`Self::received_bytes`] knows the others, too.
     pub bytes_in: Plain64,
-    /// Bytes sent, by any carrier.
+    /// Bytes sent by the ring, under `tx_lock`; [`Self::sent_bytes`] knows the others, too.
     pub bytes_out: Plain64,
+    /// Bytes received by the program's own kernel calls, which hold no lock.
+    pub kernel_bytes_in: AtomicU64,
+    /// Bytes sent by the program's own kernel calls, which hold no lock.
+    pub kernel_bytes_out: AtomicU64,
     /// Turns: sends that followed a receive (connecting end), receives that followed a send (accepting end).
     pub turns: Plain32,
     /// 1 after a receive, 2 after a send: what the last transfer was.
@@ -292,7 +296,7 @@ impl Endpoint {
         // What any life may change.
         zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes next_bytes negotiator pair_known channel window_ms
             window_turns);
-        clear!(keof error asleep itx irx wished reason negotiation watching_instance out_blocked);
+        clear!(keof error kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
         for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
@@ -313,6 +317,22 @@ impl Endpoint {
         clear!(armed_rx armed_tx binding unbinding pestered said);
         self.wait_receive.reset();
         self.wait_send.reset();
+    }
+
+    /// Bytes received, by any carrier.
+    #[inline]
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        let by_kernel = self.kernel_bytes_in.load(Ordering::Relaxed);
+        self.bytes_in.get().wrapping_add(by_kernel)
+    }
+
+    /// Bytes sent, by any carrier.
+    #[inline]
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        let by_kernel = self.kernel_bytes_out.load(Ordering::Relaxed);
+        self.bytes_out.get().wrapping_add(by_kernel)
     }
 
     fn used_holders(&self) -> &[Holder] {

@@ -90,6 +90,7 @@ fn row_word32(endpoint: &Endpoint, offset: usize) -> Option<&'static AtomicU32> 
     (!address.is_null()).then(|| unsafe { &*address.add(offset).cast::<AtomicU32>() })
 }
 
+/// The caller holds the lock of its direction.
 #[inline(always)]
 fn add_pair(endpoint: &Endpoint, bytes_offset: usize, calls_offset: usize, bytes: u64) {
     if let (Some(total), Some(calls)) = (
@@ -104,6 +105,17 @@ fn add_pair(endpoint: &Endpoint, bytes_offset: usize, calls_offset: usize, bytes
             calls.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Relaxed,
         );
+    }
+}
+
+/// As [`add_pair`] for threads that hold no lock.
+fn add_pair_unlocked(endpoint: &Endpoint, bytes_offset: usize, calls_offset: usize, bytes: u64) {
+    if let (Some(total), Some(calls)) = (
+        row_word64(endpoint, bytes_offset),
+        row_word64(endpoint, calls_offset),
+    ) {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        calls.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -128,7 +140,7 @@ pub fn row_ring_in(endpoint: &Endpoint, bytes: u64) {
 }
 /// Bytes sent through the kernel in one call.
 pub fn row_kernel_out(endpoint: &Endpoint, bytes: u64) {
-    add_pair(
+    add_pair_unlocked(
         endpoint,
         row::KERNEL_BYTES_OUT,
         row::KERNEL_CALLS_OUT,
@@ -137,7 +149,7 @@ pub fn row_kernel_out(endpoint: &Endpoint, bytes: u64) {
 }
 /// Bytes received through the kernel in one call.
 pub fn row_kernel_in(endpoint: &Endpoint, bytes: u64) {
-    add_pair(endpoint, row::KERNEL_BYTES_IN, row::KERNEL_CALLS_IN, bytes);
+    add_pair_unlocked(endpoint, row::KERNEL_BYTES_IN, row::KERNEL_CALLS_IN, bytes);
 }
 /// The sending direction moved to the ring.
 pub fn row_upgraded_out(endpoint: &Endpoint) {

@@ -229,6 +229,8 @@ impl Stream {
         endpoint.rx_ring.set(0);
         endpoint.full_since_ns.set(0);
         endpoint.full_count.set(0);
+        // This channel's pool may have what the last one's had not.
+        endpoint.ring_growth_refused.set(0);
         endpoint.upgrade_pause.set(0);
         endpoint.bell_credit.set(0);
         endpoint.bell_progress.set(0);

@@ -53,12 +53,16 @@
 #define AXIO_LEAVE_WAIT_MS             10
 /* How long a leaver waits for `ringing`, and for room for a rewind, when somebody goes on with the socket */
 #define AXIO_LEAVE_PATIENCE_MS         1000
+/* How long a bell is tried to be sent: longer than a delayed acknowledgement keeps the room of those before it */
+#define AXIO_BELL_PATIENCE_MS          250
 /* How long a send is held back for the last bytes in the kernel to be read, before an upgrade */
 #define AXIO_UPGRADE_HOLD_MS           1
 /* Bells beyond all that a connection has published, before it is given up */
 #define AXIO_SPURIOUS_WAKES            64
 /* Marks of one connection in a row without anything published, before it is given up */
 #define AXIO_USELESS_MARKS             1000
+/* Switches of one call, before the connection is given up */
+#define AXIO_SWITCHES_PER_CALL         8
 #define AXIO_READY_CHECKS_PER_WAIT     64            /* Ready bits looked at per channel and wait */
 
 /* ---- Region: header --------------------------------------------------------------------------------------------- */

@@ -62,11 +62,15 @@ pub const SPILL_AFTER_MS: u64 = 10;
 pub const LEAVE_WAIT_MS: u64 = 10;
 /// How long a leaver waits for `ringing`, and for room for a rewind, when somebody goes on with the socket.
 pub const LEAVE_PATIENCE_MS: u64 = 1000;
+/// How long a bell is tried to be sent: longer than a delayed acknowledgement keeps the room of those before it.
+pub const BELL_PATIENCE_MS: u32 = 250;
 /// How long a send is held back for the last bytes in the kernel to be read, before an upgrade.
 pub const UPGRADE_HOLD_MS: u64 = 1;
 /// Bells beyond all that a connection has published, before it is given up; useless wakes of one wait, before it naps.
 pub const SPURIOUS_WAKES: u32 = 64;
 /// Marks of one connection in a row without anything published, before it is given up.
 pub const USELESS_MARKS: u32 = 1000;
+/// Switches of one call, before the connection is given up.
+pub const SWITCHES_PER_CALL: u32 = 8;
 /// Ready bits looked at per channel and wait.
 pub const READY_CHECKS_PER_WAIT: u32 = 64;

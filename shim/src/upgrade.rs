@@ -94,7 +94,7 @@ pub fn after_send(stream: &Stream) {
     {
         return;
     }
-    let bytes = endpoint.bytes_out.get();
+    let bytes = endpoint.sent_bytes();
     if endpoint.role.get() == role::CONNECTING {
         // C at half of what S waits for, so that the box is there when S dials.
         if passed_bytes(endpoint, bytes.saturating_mul(2)) && may_discover(endpoint) {
@@ -144,7 +144,7 @@ pub fn after_receive(stream: &Stream) {
     if endpoint.role.get() == role::ACCEPTING {
         let first_of_all = is_eager() && endpoint.turns.get() == 0;
         let turn = (before == 2 || first_of_all) && take_turn(endpoint);
-        if turn || passed_bytes(endpoint, endpoint.bytes_in.get()) {
+        if turn || passed_bytes(endpoint, endpoint.received_bytes()) {
             if may_discover(endpoint) {
                 dial(stream, true);
             }
@@ -153,7 +153,7 @@ pub fn after_receive(stream: &Stream) {
         {
             dial(stream, false);
         }
-    } else if passed_bytes(endpoint, endpoint.bytes_in.get().saturating_mul(2))
+    } else if passed_bytes(endpoint, endpoint.received_bytes().saturating_mul(2))
         && may_discover(endpoint)
     {
         open_box(stream, Chance::OneWay);

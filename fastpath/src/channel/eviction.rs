@@ -107,9 +107,8 @@ impl Channel {
             return None;
         }
         let bytes = endpoint
-            .bytes_in
-            .get()
-            .wrapping_add(endpoint.bytes_out.get());
+            .received_bytes()
+            .wrapping_add(endpoint.sent_bytes());
         let sampled_ms = truth.sampled_ms.load(Ordering::Relaxed);
         if sampled_ms == 0 || truth.sampled_bytes.load(Ordering::Relaxed) != bytes {
             truth.sampled_bytes.store(bytes, Ordering::Relaxed);

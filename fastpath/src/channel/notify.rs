@@ -25,8 +25,8 @@ impl Rung {
 }
 
 impl Channel {
-    /// Marks a slot's kind ready for the far side's epoll set `waiter`; true when its sleepers must be rung for.
-    /// The index that became ready was published with a full fence behind it.
+    /// Marks a slot's kind ready for the far side's epoll set `waiter`; true when its sleepers must be rung for, which
+    /// [`Self::note_rung`] then says to others. The index that became ready was published with a full fence behind it.
     #[inline]
     #[must_use]
     pub fn notify_waiter(&self, waiter: usize, slot: u32, kind: u32) -> bool {
@@ -44,13 +44,35 @@ impl Channel {
             self.far_answer_summary(waiter)?,
             1 << (word % 64),
         );
-        let due = bell::due_shared(self.far_waiter_epoch(waiter)?, self.rung.0.get(waiter)?);
-        if due {
-            self.own_stamp(waiter)?
-                .store(time_stamp(), Ordering::Relaxed);
-            self.own_cpu(waiter)?
-                .store(crate::wait::current_cpu(), Ordering::Relaxed);
+        Some(bell::is_due_shared(
+            self.far_waiter_epoch(waiter)?,
+            self.rung.0.get(waiter)?,
+        ))
+    }
+
+    /// Notes that `waiter` is rung for, which silences every other connection of its set until it sleeps anew. So only
+    /// whoever can ring may note it: behind ANNOUNCE, where the far side cannot close the connection under the bell.
+    /// False: another thread has rung meanwhile.
+    #[must_use]
+    pub fn note_rung(&self, waiter: usize) -> bool {
+        let (Some(epoch), Some(rung)) = (self.far_waiter_epoch(waiter), self.rung.0.get(waiter))
+        else {
+            return false;
+        };
+        let due = bell::due_shared(epoch, rung);
+        if due && let (Some(stamp), Some(cpu)) = (self.own_stamp(waiter), self.own_cpu(waiter)) {
+            stamp.store(time_stamp(), Ordering::Relaxed);
+            cpu.store(crate::wait::current_cpu(), Ordering::Relaxed);
         }
-        Some(due)
+        due
+    }
+
+    /// The bell that was noted could not be sent: the next connection of the set rings.
+    #[cold]
+    pub fn forget_rung(&self, waiter: usize) {
+        if let Some(rung) = self.rung.0.get(waiter) {
+            // Even: no epoch that somebody sleeps behind.
+            rung.store(0, Ordering::Release);
+        }
     }
 }

@@ -8,15 +8,31 @@ use super::Stream;
 use super::labels::{Label, reached};
 use super::line::{self, Consumed};
 use crate::bell;
+use crate::channel::Channel;
+use crate::kernel_call;
 use crate::statistics::count;
 use crate::sync::{Ordering, time_stamp};
 use kmod_interface::ict::{KIND_DATA, KIND_SPACE};
-use kmod_interface::limits::UNREAD_BELLS_LIMIT;
+use kmod_interface::limits::{BELL_PATIENCE_MS, UNREAD_BELLS_LIMIT};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
 /// Unread bells that say that the far side lacks processors: a few are always on their way.
 const MANY_UNREAD_BELLS: u64 = 16;
+
+const POLLOUT: i16 = 4;
+const EAGAIN: i32 = 11;
+
+/// What sending a bell came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentBell {
+    /// It is on its way.
+    Sent,
+    /// There is no room for it, and has not been for long.
+    Full,
+    /// The socket takes nothing any more.
+    Broken,
+}
 
 /// Which sleepers of the far side a bell is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,26 +67,82 @@ impl Stream {
         true
     }
 
-    /// Counts a byte of the line, then sends it (count before send: a stranger's byte never passes for a bell).
-    pub(super) fn send_counted_bell(&self) {
+    /// Sends a byte of the line that was counted (count before send: a stranger's byte never passes for a bell).
+    pub(super) fn send_counted_bell(&self) -> SentBell {
         let offset = self.endpoint.ktx.get().wrapping_sub(1);
         count(Counter::BellsSent, 1);
-        if line::send_bell(self.descriptor, offset).is_err() {
-            // EPIPE or ECONNRESET: the kernel will say so again to the next call that asks it. EAGAIN cannot happen:
-            // the socket was writable at the upgrade, and unread bells are few, and short.
+        let mut sent = line::send_bell(self.descriptor, offset);
+        if sent == Err(EAGAIN) {
+            sent = self.send_bell_patiently(offset);
+        }
+        match sent {
+            Ok(()) => SentBell::Sent,
+            Err(EAGAIN) => SentBell::Full,
+            Err(_) => {
+                // EPIPE or ECONNRESET: the kernel will say so again to the next call that asks it.
+                self.endpoint.broken.set(1);
+                SentBell::Broken
+            }
+        }
+    }
+
+    /// The bell of a switch, for which no other can stand. Without room for it the connection ends.
+    pub(super) fn send_switching_bell(&self) {
+        if self.send_counted_bell() == SentBell::Full {
             self.endpoint.broken.set(1);
         }
     }
 
+    /// The socket was writable at the upgrade, but bells for epoll sets that something else woke first may lie unread,
+    /// and each takes as much of a small SO_SNDBUF as a packet, until the far kernel has acknowledged it.
+    #[cold]
+    fn send_bell_patiently(&self, offset: u64) -> Result<(), i32> {
+        for _ in 0..BELL_PATIENCE_MS {
+            kernel_call::poll_one(self.descriptor, POLLOUT, 1);
+            let sent = line::send_bell(self.descriptor, offset);
+            if sent != Err(EAGAIN) {
+                return sent;
+            }
+        }
+        Err(EAGAIN)
+    }
+
     /// BELL steps 2 to 4, under `tx_lock`, with `ep` odd and no `fin`.
     pub(super) fn ring(&self) {
+        self.ring_for(true, None);
+    }
+
+    /// The same for the connection's own sleepers if `is_due`, and for an epoll set of the far side. That the set is rung
+    /// for is noted only where the bell can come: elsewhere the set's next connection rings.
+    fn ring_for(&self, is_due: bool, set: Option<(&Channel, usize)>) {
         if !self.announce() {
+            return;
+        }
+        let noted = set.filter(|(channel, waiter)| channel.note_rung(*waiter));
+        if !is_due && noted.is_none() {
+            self.own().ringing().store(0, Ordering::Release);
             return;
         }
         let counted = self.endpoint.ktx.add(1);
         self.own().koff().store(counted, Ordering::Release);
         reached(Label::BellCount);
-        self.send_counted_bell();
+        match self.send_counted_bell() {
+            SentBell::Sent => {}
+            SentBell::Full => {
+                // The far kernel takes no more: bells lie unread there, which wake whoever sleeps. This one need not
+                // come. Its place is the next bell's, whichever kind that is, so whoever has seen it counted waits for
+                // that one.
+                self.endpoint.ktx.set(counted.wrapping_sub(1));
+                self.own()
+                    .koff()
+                    .store(counted.wrapping_sub(1), Ordering::Release);
+            }
+            SentBell::Broken => {
+                if let Some((channel, waiter)) = noted {
+                    channel.forget_rung(waiter);
+                }
+            }
+        }
         reached(Label::BellSend);
         self.own().ringing().store(0, Ordering::Release);
         if counted.wrapping_sub(self.far().krx().load(Ordering::Relaxed)) > MANY_UNREAD_BELLS {
@@ -96,7 +168,7 @@ impl Stream {
             Class::Writers => (far.arm_tx(), &endpoint.rung_tx, KIND_SPACE),
         };
         let mut last = rung.get();
-        let mut due = bell::due(arm, &mut last);
+        let due = bell::due(arm, &mut last);
         if due {
             rung.set(last);
             self.own().stamp().store(time_stamp(), Ordering::Relaxed);
@@ -104,16 +176,18 @@ impl Stream {
                 .cpu()
                 .store(crate::wait::current_cpu(), Ordering::Relaxed);
         }
+        let mut set = None;
         let waiter = far.waiter().load(Ordering::Acquire);
         if waiter != 0
             && far.watch().load(Ordering::Acquire) & (1 << kind) != 0
             && let Some(channel) = self.channel()
+            && channel.notify_waiter(waiter as usize, endpoint.slot.get(), kind)
         {
-            due |= channel.notify_waiter(waiter as usize, endpoint.slot.get(), kind);
+            set = Some((channel, waiter as usize));
         }
         reached(Label::BellCompare);
-        if due {
-            self.ring();
+        if due || set.is_some() {
+            self.ring_for(due, set);
         }
     }
 

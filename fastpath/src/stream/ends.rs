@@ -1,13 +1,20 @@
 //! Ends: shutdown, and what the far side's end looks like here (SWITCH.md §4).
 
-use super::Stream;
 use super::labels::{Label, reached};
 use super::receive::Received;
 use super::rewind::Rewound;
+use super::{Stream, monotonic_ns};
 use crate::endpoint::kernel_end;
 use crate::kernel_call;
 use crate::sync::Ordering;
+use core::ffi::c_int;
 use kmod_interface::ict::{FIN_ON_KERNEL, FIN_ON_RING};
+use kmod_interface::limits::LEAVE_PATIENCE_MS;
+use kmod_interface::reason::Reason;
+
+const POLLOUT: i16 = 4;
+/// Looks for threads inside a kernel send before a shutdown goes on without them.
+const SHUTDOWN_YIELDS: u32 = 100;
 
 /// Where an end was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +73,9 @@ impl Stream {
     /// shutdown(WR): `fin` on the ring; the caller makes the kernel's shutdown between [`Self::begin_shutdown`] and
     /// [`Self::end_shutdown`]. `true`: `end_shutdown` must follow, the sending lock is held.
     pub fn begin_shutdown(&self) -> bool {
-        // No thread of this side may be inside a kernel send: its bytes belong before the end.
-        for round in 0..200 {
+        let mut yields = 0;
+        let mut patience = None;
+        loop {
             if self.lock_sending().is_err() {
                 return false;
             }
@@ -75,7 +83,9 @@ impl Stream {
                 self.unlock_sending();
                 return false;
             }
-            if self.endpoint.itx.load(Ordering::Acquire) != 0 && round < 100 {
+            // No thread of this side may be inside a kernel send: its bytes belong before the end.
+            if self.endpoint.itx.load(Ordering::Acquire) != 0 && yields < SHUTDOWN_YIELDS {
+                yields += 1;
                 self.unlock_sending();
                 rustix::thread::sched_yield();
                 continue;
@@ -88,8 +98,21 @@ impl Stream {
                         return false;
                     }
                     Rewound::Blocked => {
+                        // Bytes that the program has sent belong before the end. Whoever blocks anyway waits as the
+                        // send would have; else the end would hide what is missing, and a reset does not.
+                        let now = monotonic_ns();
+                        let deadline = *patience.get_or_insert_with(|| {
+                            (!self.blocks()).then_some(now + LEAVE_PATIENCE_MS * 1_000_000)
+                        });
+                        let is_over = deadline.is_some_and(|deadline| now > deadline);
+                        if is_over {
+                            self.condemn(Reason::LeftBehind);
+                        }
                         self.unlock_sending();
-                        kernel_call::poll_one(self.descriptor, 4, 1);
+                        if is_over {
+                            return false;
+                        }
+                        kernel_call::poll_one(self.descriptor, POLLOUT, 1);
                         continue;
                     }
                 }
@@ -105,7 +128,14 @@ impl Stream {
             self.endpoint.write_shut.set(1);
             return true;
         }
-        false
+    }
+
+    /// True unless the descriptor is non-blocking.
+    fn blocks(&self) -> bool {
+        const F_GETFL: c_int = 3;
+        const O_NONBLOCK: usize = 0o4000;
+        kernel_call::file_control(self.descriptor, F_GETFL, 0)
+            .is_ok_and(|flags| flags & O_NONBLOCK == 0)
     }
 
     /// After the kernel's shutdown.

@@ -180,7 +180,9 @@ impl Stream {
     pub fn kernel_received(&self, bytes: usize) {
         reached(Label::ReceiveKernelCall);
         if bytes > 0 {
-            self.endpoint.bytes_in.add(bytes as u64);
+            self.endpoint
+                .kernel_bytes_in
+                .fetch_add(bytes as u64, Ordering::Relaxed);
             crate::statistics::row_kernel_in(self.endpoint, bytes as u64);
         }
         self.endpoint.irx.fetch_sub(1, Ordering::AcqRel);

@@ -23,6 +23,7 @@ const EAGAIN: Errno = 11;
 const EINTR: Errno = 4;
 const ECONNRESET: Errno = 104;
 const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE_WAIT: u8 = 8;
 const TCPI_OPTION_SYN_DATA: u8 = 32;
 
 /// Sends one bell: the low byte of its own offset in the kernel stream.
@@ -141,6 +142,11 @@ impl TcpInfo {
             None => 0,
         }
     }
+    /// The far side has sent FIN, this one may still send: what it has sent is exact as before.
+    fn is_plain_for_writer(&self) -> bool {
+        matches!(self.0[info::STATE], TCP_ESTABLISHED | TCP_CLOSE_WAIT)
+            && self.0[info::OPTIONS] & TCPI_OPTION_SYN_DATA == 0
+    }
     /// Counts are exact only on an established connection without Fast Open data.
     fn is_plain(&self) -> bool {
         self.0[info::STATE] == TCP_ESTABLISHED && self.0[info::OPTIONS] & TCPI_OPTION_SYN_DATA == 0
@@ -151,11 +157,21 @@ impl TcpInfo {
 /// Valid while no thread is inside a kernel send.
 #[must_use]
 pub fn sent_offset(descriptor: c_int) -> Option<u64> {
+    sent_offset_while(descriptor, TcpInfo::is_plain)
+}
+
+/// As [`sent_offset`], also when the far side has ended its own direction.
+#[must_use]
+pub fn sent_offset_of_writer(descriptor: c_int) -> Option<u64> {
+    sent_offset_while(descriptor, TcpInfo::is_plain_for_writer)
+}
+
+fn sent_offset_while(descriptor: c_int, is_exact: fn(&TcpInfo) -> bool) -> Option<u64> {
     for _ in 0..64 {
         let before = TcpInfo::of(descriptor)?;
         let not_sent = kernel_call::request_int(descriptor, SIOCOUTQNSD).ok()?;
         let after = TcpInfo::of(descriptor)?;
-        if !after.is_plain() {
+        if !is_exact(&after) {
             return None;
         }
         let sent = |info: &TcpInfo| {

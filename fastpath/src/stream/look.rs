@@ -84,6 +84,7 @@ impl Stream {
         }
         let ready = self.receiving_readiness_locked(true);
         self.unlock_receiving();
+        self.ask_back_if_released();
         ready
     }
 
@@ -139,8 +140,12 @@ impl Stream {
             }
             ready.read_ended = ended;
             ready.failed = endpoint.error.load(Ordering::Acquire) != 0;
-            ready.readable =
-                available >= u64::from(endpoint.low_water.get().max(1)) || ended || ready.failed;
+            // Behind a switch back the ring gets no more, and a receive takes what it holds whatever the mark is.
+            let is_last = available != 0 && ep != endpoint.rx_ep.get();
+            ready.readable = available >= u64::from(endpoint.low_water.get().max(1))
+                || is_last
+                || ended
+                || ready.failed;
             ready.hung_up = available == 0 && ended && self.kernel_readiness(false).hung_up;
             if available != 0 && far.gone().load(Ordering::Acquire) != 0 {
                 // The far side has left in order, so no bell of its own can have turned its end into a reset: the kernel
@@ -434,6 +439,7 @@ impl Stream {
             line::unread_bytes(self.descriptor)
         };
         self.unlock_receiving();
+        self.ask_back_if_released();
         bytes
     }
 

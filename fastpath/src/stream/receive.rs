@@ -10,6 +10,7 @@ use crate::endpoint::binding;
 use crate::error::Blame;
 use crate::ring::{Consumer, RingBytes};
 use crate::sync::Ordering;
+use kmod_interface::limits::SWITCHES_PER_CALL;
 
 /// What a receive came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ impl Stream {
         if ring_writers {
             self.ring_writers();
         }
+        self.ask_back_if_released();
         received
     }
 
@@ -136,6 +138,7 @@ impl Stream {
         ring_writers: &mut bool,
     ) -> Received {
         let endpoint = self.endpoint;
+        let mut switches = 0;
         loop {
             match endpoint.binding.load(Ordering::Acquire) {
                 binding::BOUND => {}
@@ -168,7 +171,12 @@ impl Stream {
             }
             match self.receive_odd(pieces, taking, ring_writers) {
                 Ok(Some(received)) => return received,
-                Ok(None) => {}
+                Ok(None) => {
+                    switches += 1;
+                    if switches == SWITCHES_PER_CALL {
+                        self.pestered_by_switches();
+                    }
+                }
                 Err(_) => self.condemn_misbehaved(),
             }
         }

@@ -18,18 +18,32 @@ impl Stream {
         }
         let own = self.own();
         endpoint.tx_tail.set(own.tail().load(Ordering::Acquire));
-        endpoint.tx_ep.set(own.ep().load(Ordering::Acquire));
-        if endpoint.tx_ep.get() != 0
-            && let Some(sent) = line::sent_offset(self.descriptor)
+        let ep = own.ep().load(Ordering::Acquire);
+        endpoint.tx_ep.set(ep);
+        let on_ring = ep & 1 == 1;
+        if own.fin().load(Ordering::Acquire) != 0 {
+            // The dead was shutting down: no bell any more, and nothing behind `fin` would be read.
+            endpoint.write_shut.set(1);
+        }
+        if ep != 0
+            && endpoint.over.get() == 0
+            && let Some(sent) = line::sent_offset_of_writer(self.descriptor)
         {
-            let counted = own.koff().load(Ordering::Acquire);
+            // While the kernel carries only the closing bell can be missing. `koff` may count the opening bell of an
+            // upgrade that was never made: the program's next byte will have that place.
+            let counted = if on_ring {
+                own.koff().load(Ordering::Acquire)
+            } else {
+                own.kr().load(Ordering::Acquire)
+            };
             let mut offset = sent;
             while offset.wrapping_sub(counted) > u64::MAX / 2 {
                 let _ = line::send_bell(self.descriptor, offset);
                 offset = offset.wrapping_add(1);
             }
-            endpoint.ktx.set(offset);
-            if endpoint.tx_ep.get() & 1 == 1 {
+            endpoint.ktx.set(if on_ring { offset } else { counted });
+            if on_ring && endpoint.write_shut.get() == 0 {
+                // What the dead had noted as rung for, it may not have rung for.
                 self.ring();
             }
         }

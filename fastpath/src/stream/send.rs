@@ -10,7 +10,7 @@ use crate::endpoint::binding;
 use crate::error::Blame;
 use crate::ring::{Producer, RingBytes};
 use crate::sync::{Ordering, full_fence};
-use kmod_interface::limits::SPILL_AFTER_MS;
+use kmod_interface::limits::{SPILL_AFTER_MS, SWITCHES_PER_CALL};
 
 /// Bytes copied before a long write shows them to the reader (WAITING.md "Ring geometry").
 const PUBLISH_EVERY_BYTES: usize = 16 * 1024;
@@ -57,6 +57,7 @@ impl Stream {
     #[inline]
     fn send_locked(&self, pieces: &mut Pieces) -> Sent {
         let endpoint = self.endpoint;
+        let mut switches = 0;
         loop {
             match endpoint.binding.load(Ordering::Acquire) {
                 binding::BOUND => {}
@@ -83,6 +84,10 @@ impl Stream {
             let ep = endpoint.tx_ep.get();
             if ep & 1 == 0 {
                 if self.try_upgrade() {
+                    switches += 1;
+                    if switches == SWITCHES_PER_CALL {
+                        self.pestered_by_switches();
+                    }
                     continue;
                 }
                 return self.enter_kernel_send();
@@ -263,7 +268,9 @@ impl Stream {
     #[inline]
     pub fn kernel_sent(&self, bytes: usize) {
         reached(Label::SendKernelCall);
-        self.endpoint.bytes_out.add(bytes as u64);
+        self.endpoint
+            .kernel_bytes_out
+            .fetch_add(bytes as u64, Ordering::Relaxed);
         crate::statistics::row_kernel_out(self.endpoint, bytes as u64);
         self.endpoint.itx.fetch_sub(1, Ordering::AcqRel);
         reached(Label::SendKernelCount);

@@ -47,7 +47,7 @@ impl Stream {
     /// with `ep` even and the last segment passed, so the old space is free.
     pub(super) fn ensure_ring(&self) -> bool {
         let endpoint = self.endpoint;
-        let wanted = if endpoint.bytes_out.get() > 4 * u64::from(RING_BYTES_SMALL)
+        let wanted = if endpoint.sent_bytes() > 4 * u64::from(RING_BYTES_SMALL)
             || endpoint.full_count.get() >= FULL_BEFORE_GROWTH
         {
             RING_BYTES_MIDDLE

@@ -13,6 +13,11 @@
 //!     not heeded the wish to go back, which stood there before: condemned.
 //!
 //! Marks in the ready bits of epoll sets are weighed likewise, where they are collected.
+//!
+//! W4. A call that switches to the ring and back again and again, since the far side grants and takes back faster than
+//!     system calls are made, would never return. An honest far side switches for a cause that lasts longer than a
+//!     call. Behind `SWITCHES_PER_CALL` the ring is wished for no more, so that
+//!     no further grant is given and no further upgrade made: the kernel carries, and the call comes to its end.
 
 use super::Stream;
 use crate::endpoint::pestered;
@@ -22,6 +27,20 @@ use kmod_interface::limits::{SPURIOUS_WAKES, UNREAD_BELLS_LIMIT};
 const TOLERATED: i64 = SPURIOUS_WAKES as i64;
 
 impl Stream {
+    /// One call has switched `SWITCHES_PER_CALL` times (W4). Under a lock.
+    #[cold]
+    pub(super) fn pestered_by_switches(&self) {
+        let endpoint = self.endpoint;
+        endpoint.wished.store(0, Ordering::Release);
+        let _ = endpoint.pestered.compare_exchange(
+            pestered::NO,
+            pestered::NOTICED,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        self.switched.set(true);
+    }
+
     /// What an honest far side rings and marks for, as one number that only grows. Of a bound stream.
     #[must_use]
     pub fn far_progress(&self) -> u64 {

@@ -113,7 +113,7 @@ impl Stream {
         // Release pairs with the receiver's acquire of `ep`: ring offset and length, koff and tail are in place.
         own.ep().store(ep.wrapping_add(1), Ordering::Release);
         reached(Label::UpgradeSwitch);
-        self.send_counted_bell();
+        self.send_switching_bell();
         reached(Label::UpgradeBell);
         own.ringing().store(0, Ordering::Release);
         endpoint.full_since_ns.set(0);
@@ -147,7 +147,7 @@ impl Stream {
         // Release pairs with the receiver's acquire of `ep`: `kr` and the last `tail` are in place.
         own.ep().store(ep, Ordering::Release);
         reached(Label::RetreatSwitch);
-        self.send_counted_bell();
+        self.send_switching_bell();
         reached(Label::RetreatBell);
         own.ringing().store(0, Ordering::Release);
         line::restore_sending_options(endpoint, self.descriptor);
@@ -311,7 +311,17 @@ impl Stream {
         self.unlock_sending();
     }
 
+    /// A grant outlives the wish: the far side may use it when the ring is wished for no more, and nobody has asked it
+    /// back then. After a call that may have passed that upgrade; the caller holds no lock.
+    #[inline]
+    pub(super) fn ask_back_if_released(&self) {
+        if self.switched.get() && self.endpoint.wished.load(Ordering::Relaxed) == 0 {
+            self.ask_for_retreat();
+        }
+    }
+
     /// Both directions back to the kernel, at once for what this side sends, as soon as the far side calls for the rest.
+    /// A grant that is open stays so: an upgrade by it is asked back when it is passed.
     pub fn release(&self) {
         self.endpoint.wished.store(0, Ordering::Release);
         if !self.is_bound() {

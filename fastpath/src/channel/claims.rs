@@ -125,12 +125,21 @@ impl ClaimState {
     }
 }
 
+/// Several threads may bump at once. One that was late and wrote what the other had already raised would hide its claim
+/// from a far side that has looked in between.
 fn bump(counter: OwnWord32) {
-    // Several threads may bump at once; that the word moved is all that counts.
-    counter.store(
-        counter.load(Ordering::Relaxed).wrapping_add(1),
-        Ordering::Release,
-    );
+    loop {
+        let seen = counter.load(Ordering::Relaxed);
+        let bumped = counter.compare_exchange(
+            seen,
+            seen.wrapping_add(1),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if bumped.is_ok() {
+            return;
+        }
+    }
 }
 
 mod pair {

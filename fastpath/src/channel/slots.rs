@@ -20,6 +20,7 @@
 //! with odd words in it, which the stream code checks like any others.
 
 use super::{Channel, Role};
+use crate::ict::OwnEntry;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use kmod_interface::ict::{ENTRY_BYTES, SLOT_BOUND, offset};
 
@@ -51,6 +52,32 @@ const fn next_generation(generation: u32) -> u32 {
     }
 }
 
+/// Of a slot that has left.
+fn say_leaving(own: &OwnEntry, truth: &SlotTruth, generation: u32) {
+    truth.endpoint.store(0, Ordering::Relaxed);
+    // Release, partner: the acquire in S's sweep: nothing of this connection is written here any more. (In S another
+    // thread may sweep in between; a late word of an old generation tells nobody anything.)
+    own.leaving().store(generation, Ordering::Release);
+}
+
+/// Takes a free slot, if `is_right` says something of it once it is taken: a whole life may have passed since it was looked
+/// at.
+fn take<T>(truth: &SlotTruth, is_right: impl Fn() -> Option<T>) -> Option<T> {
+    // Acquire, partner: the release of FREE in a sweep: the generation after that life is seen.
+    let won = truth
+        .phase
+        .compare_exchange(FREE, BOUND, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok();
+    if !won {
+        return None;
+    }
+    let right = is_right();
+    if right.is_none() {
+        truth.phase.store(FREE, Ordering::Release);
+    }
+    right
+}
+
 impl Channel {
     /// S, home: a slot for a new connection, and its generation. Sweeps first.
     #[must_use]
@@ -67,26 +94,23 @@ impl Channel {
 
     fn try_slot(&self, slot: u32) -> Option<u32> {
         let truth = self.parts.get()?.truth.slot(slot)?;
-        if truth.phase.load(Ordering::Relaxed) != FREE {
+        if truth.phase.load(Ordering::Relaxed) != FREE || self.echoed(slot, truth).is_none() {
             return None;
         }
+        take(truth, || self.echoed(slot, truth)).inspect(|generation| {
+            truth.generation.store(*generation, Ordering::Relaxed);
+            self.count_in_use(1);
+        })
+    }
+
+    /// S: the generation of a free slot, if C's half is zero, too (L2).
+    fn echoed(&self, slot: u32, truth: &SlotTruth) -> Option<u32> {
         // Acquire, partner: the release in C's sweep: its half is zero (L2).
         let far_generation = self.far_entry(slot)?.generation().load(Ordering::Acquire);
         let generation = truth.generation.load(Ordering::Relaxed);
         // L3; generation 1 may have been cancelled before C heard of it.
         let echoed = far_generation == generation || (generation <= 1 && far_generation == 0);
-        let won = echoed
-            && truth
-                .phase
-                .compare_exchange(FREE, BOUND, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if !won {
-            return None;
-        }
-        let generation = generation.max(1);
-        truth.generation.store(generation, Ordering::Relaxed);
-        self.count_in_use(1);
-        Some(generation)
+        echoed.then_some(generation.max(1))
     }
 
     /// S, home: takes back a slot that was handed out but never bound: C was not told, or was told that it is refused.
@@ -138,22 +162,19 @@ impl Channel {
         if !self.is_home() {
             return false;
         }
-        let known = truth.generation.load(Ordering::Relaxed);
         match parts.role {
             Role::Accepting => {
+                let known = truth.generation.load(Ordering::Relaxed);
                 if known != generation || truth.phase.load(Ordering::Relaxed) != BOUND {
                     return false;
                 }
             }
             Role::Connecting => {
-                if generation == 0 || known.max(1) != generation {
-                    return false;
-                }
-                let taken = truth
-                    .phase
-                    .compare_exchange(FREE, BOUND, Ordering::Acquire, Ordering::Relaxed)
-                    .is_err();
-                if taken {
+                let is_next = || {
+                    let known = truth.generation.load(Ordering::Relaxed);
+                    (generation != 0 && known.max(1) == generation).then_some(())
+                };
+                if is_next().is_none() || take(truth, is_next).is_none() {
                     return false;
                 }
                 self.count_in_use(1);
@@ -205,17 +226,17 @@ impl Channel {
         let Some(truth) = self.slot_truth(slot, generation) else {
             return;
         };
+        // Counted before it has left: who dies in between costs vain sweeps, not the slot.
+        let count = &parts.truth.block().left;
+        count.fetch_add(1, Ordering::Relaxed);
         let left = truth
             .phase
             .compare_exchange(BOUND, LEFT, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         if left {
-            truth.endpoint.store(0, Ordering::Relaxed);
-            // Counted before it is written: a sweep that finds the word also finds the count.
-            parts.truth.block().left.fetch_add(1, Ordering::Relaxed);
-            // Release, partner: the acquire in S's sweep: nothing of this connection is written here any more. (In S
-            // another thread may sweep in between; a late word of an old generation tells nobody anything.)
-            own.leaving().store(generation, Ordering::Release);
+            say_leaving(&own, truth, generation);
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -246,6 +267,10 @@ impl Channel {
             return;
         };
         let generation = truth.generation.load(Ordering::Relaxed);
+        if own.leaving().load(Ordering::Relaxed) != generation {
+            // Who left it is about to say so, or died before.
+            say_leaving(&own, truth, generation);
+        }
         let next = next_generation(generation);
         let finished = match parts.role {
             // Acquire, partner: the release in C's `slot_leave`.
@@ -296,5 +321,80 @@ impl Channel {
         self.parts.get().map_or(0, |parts| {
             parts.truth.block().in_use.load(Ordering::Relaxed)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{FarSide, table};
+    use crate::memory::region::{FarRegion, OwnRegion};
+    use crate::path::shm::{self, Shm};
+    use rustix::fd::AsFd;
+
+    fn channels() -> (&'static Channel, &'static Channel) {
+        let far = FarSide {
+            user: 0,
+            process: 0,
+            accept_address: [0; 16],
+            accept_port: 77,
+        };
+        let (from_s, from_c) = (shm::make_memfd(0).unwrap(), shm::make_memfd(0).unwrap());
+        let s_own = OwnRegion::map_and_seal(from_s.as_fd(), 0).unwrap();
+        shm::seal_size(from_c.as_fd()).unwrap();
+        let (c_own, c_far) = shm::take_offered(from_s.as_fd(), from_c.as_fd(), 0).unwrap();
+        FarRegion::check_returned(from_c.as_fd(), 0).unwrap();
+        let s_far = FarRegion::map_checked(from_c.as_fd(), 0).unwrap();
+        (
+            table::insert(Role::Connecting, Shm::new(c_own, c_far), far).unwrap(),
+            table::insert(Role::Accepting, Shm::new(s_own, s_far), far).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_slot_is_not_lost_with_a_process_that_dies_while_it_leaves() {
+        let (c, s) = channels();
+        let (slot, generation) = s.allocate_slot().unwrap();
+        assert!(s.bind_slot(slot, generation, 0, 0) && c.bind_slot(slot, generation, 0, 0));
+        // As far as `slot_leave` had come.
+        let parts = c.parts.get().unwrap();
+        let truth = parts.truth.slot(slot).unwrap();
+        parts.truth.block().left.fetch_add(1, Ordering::Relaxed);
+        truth.phase.store(LEFT, Ordering::Relaxed);
+        s.slot_leave(slot, generation);
+        s.slot_sweep();
+        assert_eq!((s.slots_in_use(), c.slots_in_use()), (1, 1));
+        c.slot_sweep();
+        s.slot_sweep();
+        c.slot_sweep();
+        assert_eq!((s.slots_in_use(), c.slots_in_use()), (0, 0));
+        assert_eq!(s.allocate_slot(), Some((slot, generation + 1)));
+        s.release();
+        c.release();
+    }
+
+    #[test]
+    fn a_whole_life_between_the_look_at_a_slot_and_its_taking_is_noticed() {
+        let (c, s) = channels();
+        let truth = s.parts.get().unwrap().truth.slot(0).unwrap();
+        let seen = s.echoed(0, truth).unwrap();
+        // Another thread's connection comes and goes.
+        let (slot, generation) = s.allocate_slot().unwrap();
+        assert_eq!((slot, generation), (0, seen));
+        assert!(s.bind_slot(slot, generation, 0, 0) && c.bind_slot(slot, generation, 0, 0));
+        for channel in [c, s, c] {
+            channel.slot_leave(slot, generation);
+            channel.slot_sweep();
+        }
+        s.slot_sweep();
+        let still = || (s.echoed(0, truth) == Some(seen)).then_some(seen);
+        assert_eq!(take(truth, still), None);
+        assert_eq!(truth.phase.load(Ordering::Relaxed), FREE);
+        // C has not zeroed its half of the next generation yet, or has: never the old one again.
+        assert!(!c.bind_slot(slot, generation, 0, 0));
+        c.slot_sweep();
+        assert_eq!(s.allocate_slot(), Some((slot, generation + 1)));
+        s.release();
+        c.release();
     }
 }

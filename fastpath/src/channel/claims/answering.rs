@@ -40,13 +40,12 @@ impl Channel {
             .load(Ordering::Acquire);
         self.claims.counter.store(counter, Ordering::Relaxed);
         let mut found = None;
-        let mut unanswered = 0;
         for place in 0..CLAIMS as u32 {
-            let sequence = self.far_claim(place, claim::SEQUENCE);
-            if sequence == 0 || sequence == self.claims.sequence(place) {
+            let Some(sequence) = self.unanswered_at(place) else {
+                self.forget_place(place);
                 continue;
-            }
-            unanswered |= 1 << place;
+            };
+            self.claims.places.fetch_or(1 << place, Ordering::AcqRel);
             if found.is_some() || pair::read(parts.far(), place) != *pair {
                 continue;
             }
@@ -66,8 +65,26 @@ impl Channel {
                 found = Some(candidate);
             }
         }
-        self.claims.places.store(unanswered, Ordering::Relaxed);
         found
+    }
+
+    /// The sequence of a claim at a place that this process has not answered.
+    fn unanswered_at(&self, place: u32) -> Option<u32> {
+        let sequence = self.far_claim(place, claim::SEQUENCE);
+        (sequence != 0 && sequence != self.claims.sequence(place)).then_some(sequence)
+    }
+
+    /// There is no claim at a place. Another thread may just have found the next one there: it set the bit after it had
+    /// seen that claim, so who takes the bit away sees the claim, too.
+    fn forget_place(&self, place: u32) {
+        let bit = 1 << place;
+        if self.claims.places.load(Ordering::Relaxed) & bit == 0 {
+            return;
+        }
+        let before = self.claims.places.fetch_and(!bit, Ordering::AcqRel);
+        if before & bit != 0 && self.unanswered_at(place).is_some() {
+            self.claims.places.fetch_or(bit, Ordering::AcqRel);
+        }
     }
 
     /// Marks a claim as this process's to answer; false when another thread was first.
@@ -77,9 +94,7 @@ impl Channel {
             return false;
         };
         let before = answered.swap(ticket.sequence, Ordering::AcqRel);
-        self.claims
-            .places
-            .fetch_and(!(1 << ticket.place), Ordering::Relaxed);
+        self.forget_place(ticket.place);
         before != ticket.sequence
     }
     /// Answers a claim with a slot.

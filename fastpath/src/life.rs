@@ -200,8 +200,11 @@ mod tests {
     #[test]
     fn a_zombie_is_dead_to_its_parent_and_to_others() {
         let mut child = std::process::Command::new("/bin/sh")
-            // The inner one ends as a zombie of a process that never waits.
-            .args(["-c", "sh -c 'kill -KILL $$' & echo $!; exec sleep 60"])
+            // The inner one ends once the outer one is a program that never waits for it.
+            .args([
+                "-c",
+                "sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done; kill -KILL $$' & echo $!; exec sleep 60",
+            ])
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("a shell");

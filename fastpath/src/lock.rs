@@ -40,6 +40,9 @@ impl Owner {
 
 const FREE: u64 = 0;
 
+/// Naps of a millisecond: far longer than a critical section lasts.
+const CROSSED_NAPS: u32 = 20;
+
 /// How [`LockWord::lock`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -48,7 +51,8 @@ pub enum Locked {
     Taken,
     /// The lock is held, and its owner before died holding it: repair first (SWITCH.md §6).
     Recovered,
-    /// Not held anew: this very thread held it before the signal that brought us here.
+    /// Not held anew: this very thread held it before the signal that brought us here, or its owner waits for what this
+    /// thread held (see [`LockWord::lock_or_give_way`]).
     OwnThread,
 }
 
@@ -97,9 +101,21 @@ impl LockWord {
         }
     }
 
+    /// As [`Self::lock`], for a thread that may hold up the lock's owner in turn: gives up after some [`CROSSED_NAPS`] of
+    /// waiting, which then count as finding the lock its own.
+    #[cold]
+    pub fn lock_or_give_way(&self, me: Owner, is_alive: impl Fn(Owner) -> bool) -> Locked {
+        self.wait_for(me, &is_alive, CROSSED_NAPS)
+    }
+
     #[cold]
     fn lock_slowly(&self, me: Owner, is_alive: &dyn Fn(Owner) -> bool) -> Locked {
+        self.wait_for(me, is_alive, u32::MAX)
+    }
+
+    fn wait_for(&self, me: Owner, is_alive: &dyn Fn(Owner) -> bool, naps_max: u32) -> Locked {
         let mut backoff = Backoff::new();
+        let mut naps = 0;
         loop {
             let seen = self.0.load(Ordering::Relaxed);
             if seen == me.word() {
@@ -111,6 +127,12 @@ impl LockWord {
                 }
                 continue;
             };
+            if backoff.is_long() {
+                naps = u32::saturating_add(naps, 1);
+                if naps > naps_max {
+                    return Locked::OwnThread;
+                }
+            }
             if backoff.is_long() && !is_alive(owner) {
                 // From the very word seen: another waiter may have recovered it, or even freed it, since.
                 let recovered = if sound(Fault::RecoveryByStore) {

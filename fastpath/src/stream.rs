@@ -159,7 +159,7 @@ impl Stream {
     pub(crate) fn lock_receiving(&self) -> Result<(), NotLocked> {
         let lock = &self.endpoint.rx_lock;
         if !lock.try_lock(self.me) {
-            match lock.lock(self.me, family::is_owner_alive) {
+            match self.wait_to_receive() {
                 Locked::Taken => {}
                 Locked::Recovered => self.repair_receiving(),
                 Locked::OwnThread => return Err(NotLocked::Reentered),
@@ -170,6 +170,18 @@ impl Stream {
             return Err(NotLocked::Stale);
         }
         Ok(())
+    }
+
+    /// Who takes both locks takes this one first. So a thread that holds the other already is a signal handler above its own
+    /// interrupted send; one above a receive elsewhere may wait for that send (SWITCH.md §6).
+    #[cold]
+    fn wait_to_receive(&self) -> Locked {
+        let (lock, is_alive) = (&self.endpoint.rx_lock, family::is_owner_alive);
+        if self.endpoint.tx_lock.owner() == Some(self.me) {
+            lock.lock_or_give_way(self.me, is_alive)
+        } else {
+            lock.lock(self.me, is_alive)
+        }
     }
 
     /// Checked under a lock: the generation changes only while both are held.

@@ -27,6 +27,7 @@ mod number {
     pub const RT_SIGPROCMASK: usize = 14;
     pub const GETPID: usize = 39;
     pub const RT_SIGPENDING: usize = 127;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const RT_SIGACTION: usize = 13;
     pub const GETSOCKNAME: usize = 51;
     pub const CLOSE: usize = 3;
@@ -54,6 +55,7 @@ mod number {
     pub const RT_SIGPROCMASK: usize = 135;
     pub const GETPID: usize = 172;
     pub const RT_SIGPENDING: usize = 136;
+    pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const RT_SIGACTION: usize = 134;
     pub const GETSOCKNAME: usize = 204;
     pub const CLOSE: usize = 57;
@@ -517,6 +519,34 @@ pub fn pending_signals() -> u64 {
         )
     };
     pending
+}
+
+/// Takes a pending signal that is held back, without waiting for one (rt_sigtimedwait); this thread's own before the
+/// process's.
+pub fn take_signal(signal: c_int) {
+    let set: u64 = signal_bit(signal);
+    let no_time: [i64; 2] = [0; 2];
+    // SAFETY: a local mask of eight bytes and a local time-out; nothing is written.
+    unsafe {
+        system_call(
+            number::RT_SIGTIMEDWAIT,
+            [
+                &raw const set as usize,
+                0,
+                &raw const no_time as usize,
+                8,
+                0,
+                0,
+            ],
+        )
+    };
+}
+
+/// A signal's bit in a mask.
+#[must_use]
+pub fn signal_bit(signal: c_int) -> u64 {
+    1u64.checked_shl((signal as u32).wrapping_sub(1))
+        .unwrap_or(0)
 }
 
 /// What a signal would do (rt_sigaction with nothing to set).

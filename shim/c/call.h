@@ -187,6 +187,8 @@ AXIO_HIDDEN int axio_sleep(struct axio_call *call, int action);
 
 /* The next definition of a name behind us; a function that says ENOSYS if there is none. */
 AXIO_HIDDEN void *axio_next_definition(const char *name);
+/* Looks `count` names up, once in the life of the process, so that nobody has to who must not wait for the loader. */
+AXIO_HIDDEN void axio_keep_definitions(const char *const *names, size_t count);
 #define AXIO_REAL_POINTER(name)                                                            \
     ({                                                                                     \
         static __typeof__(&name) axio_pointer_##name;                                      \

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/fsuid.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 
@@ -36,11 +37,17 @@ CREDENTIAL_CALL(setreuid, axio_setreuid, (uid_t real, uid_t effective), (real, e
 CREDENTIAL_CALL(setregid, axio_setregid, (gid_t real, gid_t effective), (real, effective))
 CREDENTIAL_CALL(setresuid, axio_setresuid, (uid_t real, uid_t effective, uid_t saved), (real, effective, saved))
 CREDENTIAL_CALL(setresgid, axio_setresgid, (gid_t real, gid_t effective, gid_t saved), (real, effective, saved))
+CREDENTIAL_CALL(setfsuid, axio_setfsuid, (uid_t user), (user))
+CREDENTIAL_CALL(setfsgid, axio_setfsgid, (gid_t group), (group))
 CREDENTIAL_CALL(setgroups, axio_setgroups, (size_t count, const gid_t *groups), (count, groups))
 CREDENTIAL_CALL(initgroups, axio_initgroups, (const char *user, gid_t group), (user, group))
 CREDENTIAL_CALL(chroot, axio_chroot, (const char *path), (path))
 CREDENTIAL_CALL(unshare, axio_unshare, (int flags), (flags))
 CREDENTIAL_CALL(setns, axio_setns, (int descriptor, int type), (descriptor, type))
+
+/* The kernel's structures, which the C library has no header for. */
+extern int capset(void *header, const void *data);
+CREDENTIAL_CALL(capset, axio_capset, (void *header, const void *data), (header, data))
 
 AXIO_HIDDEN int axio_prctl(int option, ...)
 {
@@ -58,6 +65,7 @@ AXIO_HIDDEN int axio_prctl(int option, ...)
 
 extern ssize_t axio_read(int, void *, size_t), axio_write(int, const void *, size_t),
     axio_readv(int, const struct iovec *, int), axio_writev(int, const struct iovec *, int),
+    axio_preadv2(int, const struct iovec *, int, off_t, int), axio_pwritev2(int, const struct iovec *, int, off_t, int),
     axio_sendto(int, const void *, size_t, int, const struct sockaddr *, socklen_t),
     axio_recvfrom(int, void *, size_t, int, struct sockaddr *, socklen_t *),
     axio_sendmsg(int, const struct msghdr *, int), axio_recvmsg(int, struct msghdr *, int),
@@ -83,6 +91,21 @@ extern int axio_poll(struct pollfd *, nfds_t, int), axio_select(int, fd_set *, f
 
 #define P(type, word) ((type)(word))
 
+/* What a system call's argument points to, copied by the kernel: a wrong address is the kernel's to judge, it must not fault
+ * here. False: that cannot be read or written. */
+static int copy_by_kernel(long call, void *ours, const void *theirs, size_t bytes)
+{
+    struct iovec here = {ours, bytes}, there = {(void *)(uintptr_t)theirs, bytes};
+    int error = errno;
+    long copied = REAL(syscall)(call, (long)getpid(), &here, 1L, &there, 1L, 0L);
+    errno = error;
+    return copied == (long)bytes;
+}
+static int copy_in(void *ours, const void *theirs, size_t bytes)
+{
+    return copy_by_kernel(SYS_process_vm_readv, ours, theirs, bytes);
+}
+
 /* The kernel's signal mask, 64 bits, as the C library's. */
 struct mask {
     sigset_t signals;
@@ -93,22 +116,40 @@ static int take_mask(struct mask *mask, const void *kernel_mask, size_t bytes)
     mask->pointer = 0;
     if (!kernel_mask)
         return 1;
-    if (bytes != 8 || (uintptr_t)kernel_mask < 4096)
-        return 0;
     sigemptyset(&mask->signals);
-    __builtin_memcpy(&mask->signals, kernel_mask, 8);
+    if (bytes != 8 || !copy_in(&mask->signals, kernel_mask, 8))
+        return 0;
     mask->pointer = &mask->signals;
     return 1;
 }
 
-/* The system calls write back the time left; the C library's functions hide that. */
-static void take_from(struct timespec *left, const struct timespec *start)
+/* A time-out that the system call writes back, which the C library's functions hide: the time left. */
+struct limit {
+    void *theirs;
+    struct timespec left, start;
+};
+/* False: the kernel has to judge it. */
+static int take_limit(struct limit *limit, void *theirs)
+{
+    limit->theirs = theirs;
+    if (theirs) {
+        if (!copy_in(&limit->left, theirs, sizeof limit->left) || limit->left.tv_sec < 0 ||
+            (unsigned long)limit->left.tv_nsec >= 1000000000)
+            return 0;
+        clock_gettime(CLOCK_MONOTONIC, &limit->start);
+    }
+    return 1;
+}
+/* As the kernel does, which does not mind when the place cannot be written. */
+static long give_limit_back(struct limit *limit, long result)
 {
     const long second = 1000000000;
-    struct timespec now;
+    struct timespec now, *left = &limit->left;
+    if (!limit->theirs)
+        return result;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    left->tv_sec -= now.tv_sec - start->tv_sec;
-    left->tv_nsec -= now.tv_nsec - start->tv_nsec;
+    left->tv_sec -= now.tv_sec - limit->start.tv_sec;
+    left->tv_nsec -= now.tv_nsec - limit->start.tv_nsec;
     if (left->tv_nsec < 0) {
         left->tv_nsec += second;
         left->tv_sec--;
@@ -118,21 +159,10 @@ static void take_from(struct timespec *left, const struct timespec *start)
     }
     if (left->tv_sec < 0)
         left->tv_sec = left->tv_nsec = 0;
+    copy_by_kernel(SYS_process_vm_writev, left, limit->theirs, sizeof *left);
+    return result;
 }
 
-/* ppoll and pselect6 with a time-out that is written back. `result` is evaluated between two looks at the clock. */
-#define WITH_TIME_LEFT(time, result)                         \
-    ({                                                       \
-        struct timespec axio_start, *axio_time = (time);     \
-        if ((uintptr_t)axio_time >= 4096)                    \
-            clock_gettime(CLOCK_MONOTONIC, &axio_start);     \
-        long axio_answer = (result);                         \
-        int axio_error = errno;                              \
-        if ((uintptr_t)axio_time >= 4096 && axio_time->tv_sec >= 0) \
-            take_from(axio_time, &axio_start);               \
-        errno = axio_error;                                  \
-        axio_answer;                                         \
-    })
 AXIO_HIDDEN long axio_syscall(long number, ...)
 {
     va_list arguments;
@@ -141,12 +171,21 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
          d = va_arg(arguments, long), e = va_arg(arguments, long), f = va_arg(arguments, long);
     va_end(arguments);
     struct mask mask;
+    struct limit limit;
     if (axio_handlers) {
         switch (number) {
         case SYS_read: return axio_read((int)a, P(void *, b), (size_t)c);
         case SYS_write: return axio_write((int)a, P(void *, b), (size_t)c);
         case SYS_readv: return axio_readv((int)a, P(void *, b), (int)c);
         case SYS_writev: return axio_writev((int)a, P(void *, b), (int)c);
+        case SYS_preadv2:
+            if (d != -1)
+                break;
+            return axio_preadv2((int)a, P(void *, b), (int)c, -1, (int)f);
+        case SYS_pwritev2:
+            if (d != -1)
+                break;
+            return axio_pwritev2((int)a, P(void *, b), (int)c, -1, (int)f);
         case SYS_sendto: return axio_sendto((int)a, P(void *, b), (size_t)c, (int)d, P(void *, e), (socklen_t)f);
         case SYS_recvfrom: return axio_recvfrom((int)a, P(void *, b), (size_t)c, (int)d, P(void *, e), P(void *, f));
         case SYS_sendmsg: return axio_sendmsg((int)a, P(void *, b), (int)c);
@@ -196,20 +235,19 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_epoll_wait: return axio_epoll_wait((int)a, P(void *, b), (int)c, (int)d);
 #endif
         case SYS_ppoll:
-            if (!take_mask(&mask, P(void *, d), (size_t)e))
+            if (!axio_descriptors || !take_mask(&mask, P(void *, d), (size_t)e) || !take_limit(&limit, P(void *, c)))
                 break;
-            return WITH_TIME_LEFT(P(void *, c), axio_ppoll(P(struct pollfd *, a), (nfds_t)b, P(void *, c), mask.pointer));
+            return give_limit_back(&limit, axio_ppoll(P(struct pollfd *, a), (nfds_t)b, c ? &limit.left : 0, mask.pointer));
         case SYS_pselect6: {
             struct {
                 const void *signals;
                 size_t bytes;
             } given = {0, 0};
-            if (f)
-                __builtin_memcpy(&given, P(void *, f), sizeof given);
-            if (!take_mask(&mask, given.signals, given.bytes))
+            if (!axio_descriptors || (f && !copy_in(&given, P(void *, f), sizeof given)) ||
+                !take_mask(&mask, given.signals, given.bytes) || !take_limit(&limit, P(void *, e)))
                 break;
-            return WITH_TIME_LEFT(P(void *, e), axio_pselect((int)a, P(fd_set *, b), P(fd_set *, c), P(fd_set *, d),
-                                                             P(void *, e), mask.pointer));
+            return give_limit_back(&limit, axio_pselect((int)a, P(fd_set *, b), P(fd_set *, c), P(fd_set *, d),
+                                                        e ? &limit.left : 0, mask.pointer));
         }
         case SYS_epoll_create1: return axio_epoll_create1((int)a);
         case SYS_epoll_ctl: return axio_epoll_ctl((int)a, (int)b, (int)c, P(void *, d));
@@ -228,7 +266,19 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
 #ifdef SYS_landlock_restrict_self
         case SYS_landlock_restrict_self: confine(CREDENTIALS); break;
 #endif
+        case SYS_prctl:
+            if (a == PR_SET_SECCOMP)
+                confine(FILTER);
+            else if (a == PR_SET_NO_NEW_PRIVS)
+                confine(CREDENTIALS);
+            break;
+        case SYS_exit_group: axio_handlers->at_exit(); break;
         case SYS_capset:
+        case SYS_chroot:
+        case SYS_setfsuid:
+        case SYS_setfsgid:
+        case SYS_setreuid:
+        case SYS_setregid:
         case SYS_setuid:
         case SYS_setgid:
         case SYS_setresuid:

@@ -2,6 +2,7 @@
  * glibc closes some numbers by itself, where no hook sees it; whatever returns a number that is still managed proves
  * that this has happened. */
 #include "call.h"
+#include <aio.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -166,6 +167,36 @@ AXIO_HIDDEN int axio_dprintf_chk(int descriptor, int flag, const char *format, .
     va_end(arguments);
     return result;
 }
+
+/* The C library's asynchronous transfers are made by threads of its own, where no hook sees them. */
+static void leave_to_library(int descriptor)
+{
+    if (axio_is_managed(descriptor)) {
+        int error = errno;
+        axio_handlers->hand_over(descriptor, 3);
+        errno = error;
+    }
+}
+#define ASYNCHRONOUS(name, hidden, block)             \
+    AXIO_HIDDEN int hidden(struct block *transfer)    \
+    {                                                 \
+        leave_to_library(transfer->aio_fildes);       \
+        return REAL(name)(transfer);                  \
+    }
+ASYNCHRONOUS(aio_read, axio_aio_read, aiocb)
+ASYNCHRONOUS(aio_write, axio_aio_write, aiocb)
+ASYNCHRONOUS(aio_read64, axio_aio_read64, aiocb64)
+ASYNCHRONOUS(aio_write64, axio_aio_write64, aiocb64)
+#define ASYNCHRONOUS_LIST(name, hidden, block)                                                           \
+    AXIO_HIDDEN int hidden(int mode, struct block *const list[restrict], int count, struct sigevent *restrict event) \
+    {                                                                                                    \
+        for (int index = 0; index < count; index++)                                                      \
+            if (list[index])                                                                             \
+                leave_to_library(list[index]->aio_fildes);                                               \
+        return REAL(name)(mode, list, count, event);                                                     \
+    }
+ASYNCHRONOUS_LIST(lio_listio, axio_lio_listio, aiocb)
+ASYNCHRONOUS_LIST(lio_listio64, axio_lio_listio64, aiocb64)
 
 /* Descriptors that travel in a message: who receives them need not know us. */
 AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message)

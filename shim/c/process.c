@@ -33,8 +33,24 @@ static long forked_without_books(long child)
 
 AXIO_HIDDEN int axio_memory_was_shared;
 
+/* What a child may call before it has any other work: a child must not be the first to look a name up, since the loader's
+ * lock may be held for ever by a thread that the child does not have. */
+AXIO_HIDDEN void axio_look_names_up_before_fork(void)
+{
+    static const char *const names[] = {
+        "_exit", "_Exit", "accept", "accept4", "chroot", "close", "close_range", "closefrom", "connect", "dup", "dup2", "dup3",
+        "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "execve", "execveat", "execv", "execvp", "execvpe", "fcntl",
+        "fcntl64", "fexecve", "fork", "_Fork", "getsockopt", "initgroups", "ioctl", "listen", "open", "open64", "openat",
+        "openat64", "pipe", "pipe2", "poll", "ppoll", "prctl", "pselect", "read", "readv", "recv", "recvfrom", "recvmsg",
+        "select", "send", "sendmsg", "sendto", "setegid", "seteuid", "setgid", "setgroups", "setns", "setregid", "setresgid",
+        "setresuid", "setreuid", "setsockopt", "setuid", "shutdown", "socket", "socketpair", "syscall", "unshare", "vfork",
+        "write", "writev"};
+    axio_keep_definitions(names, sizeof names / sizeof *names);
+}
+
 AXIO_HIDDEN pid_t axio_fork(void)
 {
+    axio_look_names_up_before_fork();
     if (!axio_descriptors)
         return (pid_t)forked_without_books(REAL(fork)());
     unsigned prepared = axio_handlers->fork_prepare();
@@ -44,6 +60,7 @@ AXIO_HIDDEN pid_t axio_fork(void)
 extern pid_t _Fork(void);
 AXIO_HIDDEN pid_t axio__Fork(void)
 {
+    axio_look_names_up_before_fork();
     if (!axio_descriptors)
         return (pid_t)forked_without_books(REAL(_Fork)());
     unsigned prepared = axio_handlers->fork_prepare();
@@ -53,6 +70,7 @@ AXIO_HIDDEN pid_t axio__Fork(void)
 /* syscall() of clone or fork, when the child gets a copy of the memory. */
 AXIO_HIDDEN long axio_fork_by_number(long number, long a, long b, long c, long d, long e)
 {
+    axio_look_names_up_before_fork();
     if (!axio_descriptors)
         return forked_without_books(REAL(syscall)(number, a, b, c, d, e));
     unsigned prepared = axio_handlers->fork_prepare();
@@ -257,6 +275,14 @@ AXIO_HIDDEN void axio__Exit(int status)
     if (axio_handlers)
         axio_handlers->at_exit();
     REAL(_Exit)(status);
+    __builtin_unreachable();
+}
+
+AXIO_HIDDEN void axio_quick_exit(int status)
+{
+    if (axio_handlers)
+        axio_handlers->at_exit();
+    REAL(quick_exit)(status);
     __builtin_unreachable();
 }
 

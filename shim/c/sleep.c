@@ -2,6 +2,7 @@
 #include "call.h"
 #include <dlfcn.h>
 #include <sched.h>
+#include <string.h>
 
 AXIO_HIDDEN const struct axio_handlers *axio_handlers;
 /* What the Rust side compares with its own at start (src/startup.rs). */
@@ -20,12 +21,43 @@ static long no_such_function(void)
     return -1;
 }
 
-void *axio_next_definition(const char *name)
+/* Definitions that were looked up early; the names are constants. `kept_count` is published last. */
+enum { KEPT_LIMIT = 96 };
+static struct {
+    const char *name;
+    void *found;
+} kept[KEPT_LIMIT];
+static size_t kept_count;
+
+static void *look_up(const char *name)
 {
     int before = errno;
     void *found = dlsym(RTLD_NEXT, name);
     errno = before;
     return found ? found : (void *)no_such_function;
+}
+
+void *axio_next_definition(const char *name)
+{
+    size_t count = __atomic_load_n(&kept_count, __ATOMIC_ACQUIRE);
+    for (size_t index = 0; index < count; index++)
+        if (!strcmp(kept[index].name, name))
+            return kept[index].found;
+    return look_up(name);
+}
+
+void axio_keep_definitions(const char *const *names, size_t count)
+{
+    static int begun;
+    if (__atomic_load_n(&begun, __ATOMIC_RELAXED) || __atomic_exchange_n(&begun, 1, __ATOMIC_RELAXED))
+        return;
+    if (count > KEPT_LIMIT)
+        count = KEPT_LIMIT;
+    for (size_t index = 0; index < count; index++) {
+        kept[index].name = names[index];
+        kept[index].found = look_up(names[index]);
+    }
+    __atomic_store_n(&kept_count, count, __ATOMIC_RELEASE);
 }
 
 /* A bounded nap with every signal held back, so that a handler never runs unseen inside it; what became of the signals

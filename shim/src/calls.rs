@@ -145,6 +145,12 @@ pub mod exports {
         axio_vdprintf: vdprintf;
         axio_dprintf_chk: __dprintf_chk;
         axio_vdprintf_chk: __vdprintf_chk;
+        axio_aio_read: aio_read;
+        axio_aio_write: aio_write;
+        axio_aio_read64: aio_read64;
+        axio_aio_write64: aio_write64;
+        axio_lio_listio: lio_listio;
+        axio_lio_listio64: lio_listio64;
         axio_setuid: setuid;
         axio_setgid: setgid;
         axio_seteuid: seteuid;
@@ -153,6 +159,9 @@ pub mod exports {
         axio_setregid: setregid;
         axio_setresuid: setresuid;
         axio_setresgid: setresgid;
+        axio_setfsuid: setfsuid;
+        axio_setfsgid: setfsgid;
+        axio_capset: capset;
         axio_setgroups: setgroups;
         axio_initgroups: initgroups;
         axio_chroot: chroot;
@@ -185,6 +194,7 @@ pub mod exports {
         axio_execlp: execlp;
         axio__exit: _exit;
         axio__Exit: _Exit;
+        axio_quick_exit: quick_exit;
         axio_epoll_create: epoll_create;
         axio_epoll_create1: epoll_create1;
         axio_epoll_ctl: epoll_ctl;

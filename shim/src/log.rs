@@ -1,9 +1,11 @@
 //! One line to standard error, without the C library: a fixed buffer and one raw write.
 //!
-//! Never from a fork child or a signal handler; `AXIO_LOG` decides which levels are said at all.
+//! `AXIO_LOG` decides which levels are said at all. A reader that has gone away costs the line, not the program: SIGPIPE is
+//! held back and taken. Where the program has put a connection in place of standard error nothing is said.
 
 #![expect(unsafe_code, reason = "borrows standard error by its number")]
 
+use fastpath::kernel_call;
 use settings::LogLevel;
 
 /// Longest line.
@@ -64,7 +66,34 @@ pub fn line(level: LogLevel, parts: &[&[u8]]) {
         length += 1;
     }
     let bytes = buffer.get(..length).unwrap_or(&[]);
+    if !is_connection(STANDARD_ERROR) {
+        write_without_signal(bytes);
+    }
+}
+
+const STANDARD_ERROR: i32 = 2;
+const SIGPIPE: i32 = 13;
+
+/// A socket of an internet family: what is written there is part of some protocol.
+fn is_connection(descriptor: i32) -> bool {
+    const SOL_SOCKET: i32 = 1;
+    const SO_DOMAIN: i32 = 39;
+    matches!(
+        kernel_call::socket_option::<i32>(descriptor, SOL_SOCKET, SO_DOMAIN),
+        Ok(2 | 10)
+    )
+}
+
+fn write_without_signal(bytes: &[u8]) {
+    let pipe_bit = kernel_call::signal_bit(SIGPIPE);
+    // One that is pending already is somebody else's.
+    let was_pending = kernel_call::pending_signals() & pipe_bit != 0;
+    let before = kernel_call::set_signal_mask(u64::MAX);
     // SAFETY: descriptor 2 is only borrowed for one raw write; if it is closed the kernel says so.
-    let standard_error = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
-    let _ = rustix::io::write(standard_error, bytes);
+    let standard_error = unsafe { rustix::fd::BorrowedFd::borrow_raw(STANDARD_ERROR) };
+    let written = rustix::io::write(standard_error, bytes);
+    if written == Err(rustix::io::Errno::PIPE) && !was_pending {
+        kernel_call::take_signal(SIGPIPE);
+    }
+    kernel_call::set_signal_mask(before);
 }

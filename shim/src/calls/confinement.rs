@@ -18,6 +18,8 @@ use settings::LogLevel;
 
 /// `hand_over` to stdio.
 const TO_STDIO: c_int = 1;
+/// `hand_over` to the C library's asynchronous transfers (aio_read(3)).
+const TO_ASYNCHRONOUS: c_int = 3;
 /// `before_confinement` by a seccomp filter: any call it does not expect may kill the process.
 const BY_FILTER: c_int = 2;
 
@@ -75,10 +77,10 @@ pub extern "C" fn hand_over(descriptor: c_int, to: c_int) {
     process::unless_confined((), || {
         crate::readiness::sharing::handed_over(descriptor);
         if let Some(stream) = fd_table::stream(descriptor) {
-            let reason = if to == TO_STDIO {
-                Reason::StandardStream
-            } else {
-                Reason::Inherited
+            let reason = match to {
+                TO_STDIO => Reason::StandardStream,
+                TO_ASYNCHRONOUS => Reason::KernelFeature,
+                _ => Reason::Inherited,
             };
             leave_for_good(&stream, reason);
         }

@@ -212,6 +212,9 @@ fn begin_managing(descriptor: c_int, role: u32) -> Result<(), Reason> {
     if let Some(reason) = process::reason_when_off() {
         return Err(reason);
     }
+    if descriptor as u32 >= fd_table::LIMIT {
+        return Err(Reason::TooManySockets);
+    }
     if fd_table::is_used(descriptor) {
         number_returned(descriptor);
     }

@@ -8,6 +8,7 @@
 use super::opt_in;
 use crate::{fd_table, process, upgrade};
 use core::ffi::{c_int, c_void};
+use fastpath::stream::Stream;
 use fastpath::stream::line::shadow;
 use fastpath::sync::Ordering;
 use kmod_interface::ioctl::{AXIO_SIOCACCEL, AXIO_SIOCSTATUS};
@@ -19,6 +20,8 @@ const TCP_NODELAY: c_int = 1;
 const TCP_CORK: c_int = 3;
 const TCP_ULP: c_int = 31;
 const TCP_REPAIR: c_int = 19;
+const TCP_ZEROCOPY_RECEIVE: c_int = 35;
+const TCP_INQ: c_int = 36;
 const SO_RCVLOWAT: c_int = 18;
 const SO_OOBINLINE: c_int = 10;
 const SO_ERROR: c_int = 4;
@@ -29,15 +32,20 @@ const SO_ZEROCOPY: c_int = 60;
 const SO_TIMESTAMP: c_int = 29;
 const SO_TIMESTAMPNS: c_int = 35;
 const SO_TIMESTAMPING: c_int = 37;
+const SO_TIMESTAMP_NEW: c_int = 63;
+const SO_TIMESTAMPNS_NEW: c_int = 64;
+const SO_TIMESTAMPING_NEW: c_int = 65;
 const FIONREAD: u64 = 0x541B;
 const SIOCOUTQ: u64 = 0x5411;
 const FIOASYNC: u64 = 0x5452;
 const SIOCATMARK: u64 = 0x8905;
 const F_SETOWN: c_int = 8;
+const F_GETFL: c_int = 3;
 const F_SETFL: c_int = 4;
 const F_SETSIG: c_int = 10;
 const F_SETOWN_EX: c_int = 15;
 const O_ASYNC: u64 = 0o20000;
+const EACCES: c_int = 13;
 
 /// The shim has answered; the trampoline does not ask the kernel.
 const ANSWERED: c_int = 1;
@@ -103,11 +111,12 @@ pub unsafe extern "C" fn set_option(
                 process::readiness_changed(&stream);
                 ANSWERED
             }
-            (IPPROTO_TCP, TCP_ULP | TCP_REPAIR)
+            (IPPROTO_TCP, TCP_ULP | TCP_REPAIR | TCP_INQ)
             | (
                 SOL_SOCKET,
                 SO_OOBINLINE | SO_PEEK_OFF | SO_ATTACH_FILTER | SO_ATTACH_BPF | SO_ZEROCOPY
-                | SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMPING,
+                | SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMPING | SO_TIMESTAMP_NEW
+                | SO_TIMESTAMPNS_NEW | SO_TIMESTAMPING_NEW,
             ) => {
                 upgrade::give_up(&stream, Reason::KernelFeature);
                 PASS
@@ -115,6 +124,36 @@ pub unsafe extern "C" fn set_option(
             _ => PASS,
         }
     })
+}
+
+/// A feature of the kernel that a ring cannot imitate and that was switched on before the socket was managed, or inherited
+/// from the listener: the options that [`set_option`] and [`control`] watch for later (POSIX.md R13).
+#[must_use]
+pub fn uses_kernel_feature(descriptor: c_int) -> bool {
+    use fastpath::kernel_call::{file_control, socket_option, socket_option_bytes};
+    let is_on = |level, name| socket_option::<c_int>(descriptor, level, name).unwrap_or(0) != 0;
+    let is_asynchronous =
+        file_control(descriptor, F_GETFL, 0).is_ok_and(|flags| flags as u64 & O_ASYNC != 0);
+    // SO_GET_FILTER has the number of SO_ATTACH_FILTER: without a buffer it tells the filter's length, and refuses to for
+    // one that is not of the classic kind.
+    let is_filtered = socket_option_bytes(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &mut [])
+        .map_or_else(|errno| errno == EACCES, |length| length != 0);
+    is_asynchronous
+        || is_filtered
+        || [
+            SO_OOBINLINE,
+            SO_ZEROCOPY,
+            SO_TIMESTAMP,
+            SO_TIMESTAMPNS,
+            SO_TIMESTAMPING,
+            SO_TIMESTAMP_NEW,
+            SO_TIMESTAMPNS_NEW,
+            SO_TIMESTAMPING_NEW,
+        ]
+        .into_iter()
+        .any(|name| is_on(SOL_SOCKET, name))
+        || is_on(IPPROTO_TCP, TCP_INQ)
+        || socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PEEK_OFF).is_ok_and(|at| at >= 0)
 }
 
 /// Before getsockopt().
@@ -134,6 +173,10 @@ pub unsafe extern "C" fn get_option(
             return PASS;
         };
         let endpoint = stream.endpoint;
+        if (level, name) == (IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE) {
+            // SAFETY: the program's own arguments.
+            return unsafe { receive_by_copying(&stream, value, length, result) };
+        }
         let answer = match (level, name) {
             (IPPROTO_TCP, TCP_NODELAY) if endpoint.shadowed.get() & shadow::SENDING != 0 => {
                 endpoint.shadow_no_delay.get()
@@ -163,6 +206,40 @@ pub unsafe extern "C" fn get_option(
         }
         ANSWERED
     })
+}
+
+/// getsockopt(TCP_ZEROCOPY_RECEIVE) would take bytes off the line by itself. What it may say at any time (tcp(7), `struct
+/// tcp_zerocopy_receive`): nothing is mapped, so many bytes are to be received by copying.
+///
+/// # Safety
+/// The program's own arguments.
+unsafe fn receive_by_copying(
+    stream: &Stream,
+    value: *mut c_void,
+    length: *mut u32,
+    result: *mut c_int,
+) -> c_int {
+    const LENGTH: usize = 8;
+    const RECEIVE_SKIP_HINT: usize = 12;
+    if !stream.is_bound() || (value as usize) < 4096 || (length as usize) < 4096 {
+        return PASS;
+    }
+    // SAFETY: plausible addresses; the program vouches for the rest.
+    unsafe {
+        if (*length as usize) < RECEIVE_SKIP_HINT + 4 {
+            return PASS;
+        }
+        let bytes = stream.readable_bytes().min(u64::from(u32::MAX)) as u32;
+        process::readiness_changed(stream);
+        let place = value.cast::<u8>();
+        place.add(LENGTH).cast::<u32>().write_unaligned(0);
+        place
+            .add(RECEIVE_SKIP_HINT)
+            .cast::<u32>()
+            .write_unaligned(bytes);
+        *result = 0;
+    }
+    ANSWERED
 }
 
 /// Before ioctl(). `result` is the return value, or minus errno.

@@ -7,6 +7,7 @@ use super::links::Kind;
 use super::registration::{Registration, flag};
 use super::{arming, exposed, harvest, tables, trampolines, watchers};
 use crate::boundary::me;
+use crate::calls::lifecycle::role;
 use crate::{fd_table, status, upgrade};
 use core::ffi::c_int;
 use fastpath::endpoint::Endpoint;
@@ -205,7 +206,16 @@ pub fn set_duplicated(from: c_int, to: c_int) -> bool {
 /// read from the kernel.
 pub fn managed(number: c_int) {
     match trampolines::watched_by(number) {
-        0 => {}
+        0 if trampolines::is_watching_recorded(number) => {}
+        0 => {
+            // An accepted number is new, and in no set yet; what was added to one before its connect() was not noted.
+            if let Some(stream) = fd_table::stream(number)
+                && stream.endpoint.role.get() == role::CONNECTING
+                && trampolines::is_any_set_known()
+            {
+                upgrade::give_up(&stream, Reason::TooManySockets);
+            }
+        }
         trampolines::MANY => {
             if let Some(stream) = fd_table::stream(number) {
                 // In more sets than are remembered; none of them could be told.
@@ -224,11 +234,15 @@ fn adopt(number: c_int, set: c_int) {
         return;
     };
     let mut found = None;
-    kernel_set::for_each_registration(set, |told| {
+    let is_readable = kernel_set::for_each_registration(set, |told| {
         if told.number == number {
             found = Some(told);
         }
     });
+    if !is_readable {
+        // Not to be told from a registration (no /proc, no descriptor left): the set could never be woken.
+        upgrade::give_up(&stream, Reason::TooManySockets);
+    }
     let Some(told) = found else { return };
     let held = match instance::of_number(set) {
         Some((index, generation, _)) => instance::lock(index, generation),

@@ -60,6 +60,18 @@ pub fn adopt_early_sleepers(set: c_int) -> u32 {
     })
 }
 
+/// Whether [`watched_by`] is kept for a number at all.
+#[must_use]
+pub fn is_watching_recorded(number: c_int) -> bool {
+    (number as u32 as usize) < LIMIT
+}
+
+/// Whether this process has been seen to make an epoll set.
+#[must_use]
+pub fn is_any_set_known() -> bool {
+    SET_IDS_END.load(Ordering::Relaxed) != 0
+}
+
 /// The set that a number was added to while it was none of ours, plus one; 0 none, [`MANY`] several.
 #[must_use]
 pub fn watched_by(number: c_int) -> u32 {

@@ -3,6 +3,7 @@
 
 use super::reasons::note;
 use crate::calls::lifecycle::{self, role};
+use crate::calls::options;
 use crate::status;
 use fastpath::endpoint::Endpoint;
 use fastpath::kernel_call;
@@ -11,6 +12,9 @@ use fastpath::sync::Ordering;
 use kmod_interface::handshake::{AddressPair, PAIR_BYTES};
 use kmod_interface::reason::Reason;
 use settings::{Choice, Role};
+
+/// An address and a port.
+type Name = ([u8; 16], u16);
 
 /// The address pair, connecting side first; asked of the kernel once.
 pub(super) fn pair_of(stream: &Stream) -> Option<AddressPair> {
@@ -21,7 +25,7 @@ pub(super) fn pair_of(stream: &Stream) -> Option<AddressPair> {
     let own = kernel_call::own_name(stream.descriptor)?;
     let far = kernel_call::far_name(stream.descriptor)?;
     let connects = endpoint.role.get() == role::CONNECTING;
-    if !is_what_it_was_taken_for(stream, own) {
+    if !is_what_it_was_taken_for(stream, own, far) {
         return None;
     }
     let (connecting, accepting) = if connects { (own, far) } else { (far, own) };
@@ -65,11 +69,16 @@ pub fn is_connection(stream: &Stream) -> bool {
 }
 
 /// What was taken for granted when the socket was taken under management is asked of the kernel now.
-fn is_what_it_was_taken_for(stream: &Stream, own: ([u8; 16], u16)) -> bool {
+fn is_what_it_was_taken_for(stream: &Stream, own: Name, far: Name) -> bool {
     let connects = stream.endpoint.role.get() == role::CONNECTING;
     let reason = if !lifecycle::is_tcp(stream.descriptor) {
         Reason::NotStreamSocket
-    } else if !connects && lifecycle::choice(Role::Server, own.0, own.1) == Choice::Kernel {
+    } else if options::uses_kernel_feature(stream.descriptor) {
+        Reason::KernelFeature
+    } else if !connects && lifecycle::choice(Role::Server, own.0, own.1) == Choice::Kernel
+        // Another address may have been tried first.
+        || connects && lifecycle::choice(Role::Client, far.0, far.1) == Choice::Kernel
+    {
         Reason::Rule
     } else {
         return true;

@@ -12,16 +12,18 @@ use super::plan::{Measured, Step};
 use super::side::Variables;
 
 /// Longest time that everything but the measuring may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two tries to reach the server while it starts.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 /// Requests by which the rate is first guessed; most of their time is the start of the connections, and with the library
 /// their acceleration.
-const FIRST_REQUESTS: u64 = 5000;
+const FIRST_REQUESTS: u64 = 2000;
 /// Part of a run by which the rate is found after that; it warms the server up as well.
 const CALIBRATION_SHARE: f64 = 0.25;
-/// Fewest and most requests of a run. With fewer, what fifty connections exchange before they are accelerated would count.
-const REQUESTS: (u64, u64) = (20_000, 20_000_000);
+/// Fewest requests of a run for each connection, so that what they exchange before they are accelerated does not count;
+/// fewest and most requests of a run.
+const REQUESTS_PER_CONNECTION: u64 = 400;
+const REQUESTS: (u64, u64) = (2000, 20_000_000);
 
 /// The programs.
 pub struct Redis {
@@ -66,6 +68,7 @@ impl Redis {
             let wanted = (rate * step.duration.as_secs_f64() * share) as u64;
             wanted.clamp(REQUESTS.0, REQUESTS.1)
         };
+        let fewest = u64::from(connections) * REQUESTS_PER_CONNECTION;
         let (guess, _) = ask(FIRST_REQUESTS, calibration)?;
         // Twice, for a guess that was far too low makes the next one short as well.
         let (better, _) = ask(
@@ -76,7 +79,7 @@ impl Redis {
             requests_in(better.per_second, CALIBRATION_SHARE),
             calibration,
         )?;
-        let requests = requests_in(trial.per_second, 1.0);
+        let requests = requests_in(trial.per_second, 1.0).max(fewest);
         let cpu_before = server.cpu_seconds()?;
         let (answer, client_cpu_seconds) = ask(requests, step.variables)?;
         let server_cpu_seconds = server.cpu_seconds()? - cpu_before;

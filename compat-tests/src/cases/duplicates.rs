@@ -28,7 +28,9 @@ pub const CASES: &[Case] = &[
         .kinds(TWO_KINDS),
     case!("close", numbers_come_and_go_while_another_thread_reads)
         .rows(&[25])
-        .kinds(TWO_KINDS),
+        .kinds(TWO_KINDS)
+        // A reader that a busy machine holds up for 10 ms gets some of the 2 MiB by the kernel.
+        .proof(Proof::AtLeast(4096)),
     case!("close_range", close_range_ends_the_stream).rows(&[31]),
     case!("close_range", close_range_leaves_what_is_outside).rows(&[31]),
     case!("close_range", close_range_may_only_set_close_on_exec).rows(&[31]),

@@ -1,7 +1,7 @@
 //! A connection whose two ends one thread drives: streams on a channel, a real TCP connection below, content that is a
 //! function of the position. Every call is checked as it returns.
 
-use crate::world::{Joined, Random, content, join, tcp_pair};
+use crate::world::{Joined, Random, content, join, soon_true, tcp_pair};
 use fastpath::channel::Channel;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::family;
@@ -325,6 +325,22 @@ impl<End: Path + Into<Chosen>> Connection<End> {
         }
         self.count_switches(who);
         got
+    }
+
+    /// Exchanges bytes until both directions are on the ring.
+    pub fn upgrade(&mut self) {
+        soon_true(|| {
+            for who in [0, 1] {
+                self.sides[who].stream().wish();
+                self.send(who, 10).expect("a send");
+                self.receive(1 - who, 100, false);
+                self.receive(1 - who, 100, false);
+            }
+            self.sides
+                .iter()
+                .all(|side| side.endpoint.tx_ep.get() & side.endpoint.rx_ep.get() & 1 == 1)
+        });
+        self.drain();
     }
 
     /// A reader that found nothing goes to sleep.

@@ -18,23 +18,6 @@ const PLAIN: Mix = Mix {
     unbinds: false,
 };
 
-/// Exchanges bytes until both directions are on the ring.
-fn upgrade(connection: &mut Connection<Faulty<InProcess>>) {
-    soon_true(|| {
-        for who in [0, 1] {
-            connection.sides[who].stream().wish();
-            connection.send(who, 10).expect("a send");
-            connection.receive(1 - who, 100, false);
-            connection.receive(1 - who, 100, false);
-        }
-        connection
-            .sides
-            .iter()
-            .all(|side| side.endpoint.tx_ep.get() & side.endpoint.rx_ep.get() & 1 == 1)
-    });
-    connection.drain();
-}
-
 /// What C writes into its entry, as S sees it.
 fn lie(connection: &Connection<Faulty<InProcess>>, word: usize, bytes: &[u8]) {
     let s = &connection.sides[1];
@@ -55,7 +38,7 @@ fn check_lie(
     let joined = Rc::new(join(paths));
     let mut neighbour = Connection::on(joined.clone(), 1);
     let mut connection = Connection::on(joined, 2);
-    upgrade(&mut neighbour);
+    neighbour.upgrade();
     prepare(&mut connection);
     connection.is_honest = false;
     tell(&connection);
@@ -81,7 +64,7 @@ fn check_lie(
     });
     assert!(told, "{name}");
     let before = neighbour.counts.ring_bytes;
-    upgrade(&mut neighbour);
+    neighbour.upgrade();
     for who in [0, 1] {
         assert_eq!(neighbour.send(who, 1000), Ok(1000));
     }
@@ -94,22 +77,22 @@ fn check_lie(
 fn an_impossible_word_ends_its_connection_by_a_reset_and_no_other() {
     type Faulted = Connection<Faulty<InProcess>>;
     let far_tail = |connection: &Faulted| connection.sides[0].endpoint.tx_tail.get();
-    check_lie("tail ahead", upgrade, |connection| {
+    check_lie("tail ahead", Connection::upgrade, |connection| {
         let tail = far_tail(connection) + (1 << 20);
         lie(connection, offset::TAIL, &tail.to_ne_bytes());
     });
-    check_lie("tail back", upgrade, |connection| {
+    check_lie("tail back", Connection::upgrade, |connection| {
         let tail = far_tail(connection) - 1;
         lie(connection, offset::TAIL, &tail.to_ne_bytes());
     });
-    check_lie("head ahead", upgrade, |connection| {
+    check_lie("head ahead", Connection::upgrade, |connection| {
         lie(connection, offset::HEAD, &u64::MAX.to_ne_bytes());
     });
-    check_lie("ep", upgrade, |connection| {
+    check_lie("ep", Connection::upgrade, |connection| {
         let ep = connection.sides[0].endpoint.tx_ep.get() + 3;
         lie(connection, offset::EP, &ep.to_ne_bytes());
     });
-    check_lie("bells", upgrade, |connection| {
+    check_lie("bells", Connection::upgrade, |connection| {
         // Back to the kernel behind more bells than there can be.
         let krx = connection.sides[1].endpoint.krx.get() + UNREAD_BELLS_LIMIT + 1;
         lie(connection, offset::KR, &krx.to_ne_bytes());
@@ -143,7 +126,7 @@ fn an_impossible_word_ends_its_connection_by_a_reset_and_no_other() {
 fn a_leaver_reads_no_bell_of_a_far_side_that_is_stopped_in_the_middle_of_a_switch() {
     let paths = Faulty::pair(OneProcess::pair(0), [Plan::PROMPT; 2]).expect("memory");
     let mut connection = Connection::new(paths, 3);
-    upgrade(&mut connection);
+    connection.upgrade();
     // A far side that announced itself and then is late for the leaver's own fence only: `ringing` is seen, no switch.
     connection.joined.paths[0].stop_far(true);
     connection.sides[1].stream().give_way_to_bulk();
@@ -259,6 +242,10 @@ where
     assert_eq!(
         connection.sides[1].received, published,
         "seed {seed}, store {store}: {connection:?}"
+    );
+    assert!(
+        !connection.sides[1].is_condemned(),
+        "a death is no lie: seed {seed}, store {store}"
     );
     let wrote = (0..3).map(|_| connection.send(1, 10)).collect::<Vec<_>>();
     assert!(

@@ -157,3 +157,27 @@ fn no_byte_is_lost_doubled_or_out_of_order_with_delays() {
     let counts = run(seeds(), paths, Connection::tell_lines);
     assert!(counts.rung_sleepers > seeds());
 }
+
+/// Invariant 7 of SWITCH.md: the switch is looked for before the tail, and believed behind it.
+#[test]
+fn a_reader_that_meets_a_switch_takes_the_last_bytes_of_the_ring_first() {
+    let _watched = Watchdog::start();
+    let mut switches = 0;
+    for seed in 1..=12_u32 {
+        let plans = [0, 1].map(|side| Plan::late(u64::from(seed * 2 + side), seed));
+        let paths = Faulty::pair(SharedPages::pair(0), plans).expect("memory");
+        let mut connection = Connection::new(paths, seed.into());
+        connection.tell_lines();
+        for _ in 0..60 {
+            connection.upgrade();
+            let before = connection.counts.retreats;
+            assert_eq!(connection.send(0, 10), Ok(10));
+            connection.sides[0].stream().give_way_to_bulk();
+            assert_eq!(connection.send(0, 10), Ok(10));
+            switches += connection.counts.retreats - before;
+            connection.drain();
+        }
+        connection.end();
+    }
+    assert!(switches >= 700, "{switches}");
+}

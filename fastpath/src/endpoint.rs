@@ -148,10 +148,10 @@ pub struct Endpoint {
     pub full_since_ns: Plain64,
     /// Offset of the own ring in the own region.
     pub tx_ring_offset: Plain32,
-    /// Sends to skip before the next attempt to upgrade.
-    pub upgrade_pause: Plain32,
-    /// Next value of `upgrade_pause`.
-    pub upgrade_pause_next: Plain32,
+    /// Last pause after a retreat for want of progress (see `stream::pace`), in µs.
+    pub upgrade_pause_us: Plain32,
+    /// Last pause after a send was held back in vain, in µs.
+    pub hold_pause_us: Plain32,
     /// Times the ring was found full since the last upgrade.
     pub full_count: Plain32,
     /// Program's values of kernel options that are shadowed while on the ring: bit set = shadowed (see `stream::line`).
@@ -162,6 +162,25 @@ pub struct Endpoint {
     pub shadow_cork: Plain32,
     /// 1 after the pool had no room for a larger ring.
     pub ring_growth_refused: Plain32,
+    /// Bytes written to the kernel stream, bells included, as far as counted: a hint, which every look at an upgrade
+    /// makes exact.
+    pub kernel_sent: AtomicU64,
+    /// No upgrade before this monotonic time in ns; 0 = none is put off.
+    pub upgrade_after_ns: Plain64,
+    /// No send is held back before this time.
+    pub hold_after_ns: Plain64,
+    /// When the direction was last upgraded.
+    pub upgraded_ns: Plain64,
+    /// 1 once the direction needs more space than its channel has; another channel may have it.
+    pub wants_space: Plain32,
+    /// Smallest size class of a channel that is of use, after the connection has outgrown a smaller one.
+    pub least_class: Plain32,
+    /// Times that the connection has left a channel for a larger one.
+    pub moves: Plain32,
+    /// When it began to leave its channel, or last sought a larger one, in ms.
+    pub sought_ms: Plain32,
+    /// Turns at which it is still to seek one, beside its usual chances.
+    pub seeks: Plain32,
     // ---- receiving half, under rx_lock
     /// Guards the receiving half.
     pub rx_lock: LockWord,
@@ -295,8 +314,8 @@ impl Endpoint {
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
         // What any life may change.
         zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes next_bytes negotiator pair_known channel window_ms
-            window_turns);
-        clear!(keof error kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
+            window_turns least_class moves seeks sought_ms);
+        clear!(keof error kernel_sent kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
         for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
@@ -311,8 +330,8 @@ impl Endpoint {
         // What changes only once there was a channel; most connections of one request never have one. The addresses of
         // the entries stay: a look without a lock may have seen the binding and be about to load them.
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
-            full_head full_since_ns tx_ring_offset upgrade_pause upgrade_pause_next full_count shadowed shadow_no_delay
-            shadow_cork ring_growth_refused rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
+            full_head full_since_ns tx_ring_offset upgrade_after_ns upgrade_pause_us hold_after_ns hold_pause_us upgraded_ns full_count shadowed
+            shadow_no_delay shadow_cork ring_growth_refused wants_space rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
             slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress had_channel);
         clear!(armed_rx armed_tx binding unbinding pestered said);
         self.wait_receive.reset();

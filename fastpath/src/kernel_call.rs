@@ -36,6 +36,7 @@ mod number {
     pub const PRLIMIT: usize = 302;
     pub const WAITID: usize = 247;
     pub const PIDFD_OPEN: usize = 434;
+    pub const PREADV2: usize = 327;
 }
 /// System call numbers used here.
 #[cfg(target_arch = "aarch64")]
@@ -64,6 +65,7 @@ mod number {
     pub const PRLIMIT: usize = 261;
     pub const WAITID: usize = 95;
     pub const PIDFD_OPEN: usize = 434;
+    pub const PREADV2: usize = 286;
 }
 
 /// One system call; the kernel's own return value, errors as negative errno.
@@ -98,6 +100,36 @@ fn checked(result: isize) -> Result<usize, Errno> {
     } else {
         Ok(result as usize)
     }
+}
+
+/// preadv2(2) of what is in memory already (RWF_NOWAIT): EAGAIN when none is, EOPNOTSUPP where the file system cannot tell.
+///
+/// # Safety
+/// Each piece is writable memory of this process that nobody else reads or writes meanwhile.
+pub unsafe fn read_cached(
+    descriptor: c_int,
+    pieces: [(*mut u8, usize); 2],
+    position: i64,
+) -> Result<usize, Errno> {
+    const RWF_NOWAIT: usize = 8;
+    // As `struct iovec` has it.
+    let vector = pieces.map(|(base, bytes)| [base as usize, bytes]);
+    // SAFETY: a local vector of two; the caller vouches for what it names. The position fits one register; the other half
+    // is ignored on 64 bits.
+    let result = unsafe {
+        system_call(
+            number::PREADV2,
+            [
+                descriptor as usize,
+                vector.as_ptr() as usize,
+                vector.len(),
+                position as usize,
+                0,
+                RWF_NOWAIT,
+            ],
+        )
+    };
+    checked(result)
 }
 
 /// getsockopt(2) of a plain value; the length the kernel returned must be at least the value's.

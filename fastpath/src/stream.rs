@@ -14,6 +14,7 @@
 //! * [`labels`]: the labelled steps.
 //! * [`line`]: bells, offsets and options of the kernel socket underneath.
 //! * [`switch`]: upgrade, retreat, grant, pass. [`bells`]: announce, ring, take bells. [`space`]: ring space and growth.
+//! * [`pace`]: when an upgrade is tried.
 //! * [`send`], [`receive`]: the data calls. [`granted`]: receiving while the kernel carries.
 //! * [`repair`]: a thread that held a lock has died.
 //! * [`quick`]: the same for one plain buffer and nothing but the ring.
@@ -33,6 +34,7 @@ pub mod labels;
 pub mod leave;
 pub mod line;
 pub mod look;
+mod pace;
 pub mod pieces;
 pub mod quick;
 pub mod receive;
@@ -243,10 +245,14 @@ impl Stream {
         endpoint.full_count.set(0);
         // This channel's pool may have what the last one's had not.
         endpoint.ring_growth_refused.set(0);
-        endpoint.upgrade_pause.set(0);
         endpoint.bell_credit.set(0);
         endpoint.bell_progress.set(0);
         endpoint.pestered.store(pestered::NO, Ordering::Relaxed);
+        endpoint.wants_space.set(0);
+        endpoint.upgrade_after_ns.set(0);
+        endpoint.upgrade_pause_us.set(0);
+        endpoint.hold_after_ns.set(0);
+        endpoint.hold_pause_us.set(0);
         endpoint.switches.set(0);
         endpoint.number.set(self.descriptor as u32);
         endpoint.unbinding.store(0, Ordering::Relaxed);

@@ -333,7 +333,7 @@ fn a_send_comes_back_from_a_far_side_that_takes_back_without_end() {
         });
         while victim.pestered.load(Ordering::Acquire) == pestered::NO && Instant::now() < until {
             let before = victim.tx_ep.get();
-            victim.upgrade_pause.set(0);
+            victim.upgrade_after_ns.set(0);
             let stream = pair.c.stream();
             // Nothing is sent by the kernel, so that what the far side says of its counts stays true.
             if stream.enter_kernel_send_if_even() {

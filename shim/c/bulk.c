@@ -120,23 +120,11 @@ AXIO_HIDDEN int axio_sendmmsg(int descriptor, struct mmsghdr *messages, unsigned
         }                                                                                       \
     } while (0)
 
-/* How much sendfile will find; programs ask for more than there is. */
-static size_t bytes_of_file(int in, const off_t *offset, size_t bytes)
-{
-    struct stat status;
-    if (bytes <= CHUNK_BYTES || fstat(in, &status) != 0 || !S_ISREG(status.st_mode))
-        return bytes <= CHUNK_BYTES ? bytes : 0;
-    off_t position = offset ? *offset : lseek(in, 0, SEEK_CUR);
-    size_t left = position >= 0 && position < status.st_size ? (size_t)(status.st_size - position) : 0;
-    return left < bytes ? left : bytes;
-}
-
 AXIO_HIDDEN ssize_t axio_sendfile(int out, int in, off_t *offset, size_t bytes)
 {
     if (!axio_is_managed(out))
         return REAL(sendfile)(out, in, offset, bytes);
-    WHILE_KERNEL(enter_kernel_send(&call, out, bytes_of_file(in, offset, bytes)), ssize_t,
-                 REAL(sendfile)(out, in, offset, bytes));
+    WHILE_KERNEL(enter_kernel_send(&call, out), ssize_t, REAL(sendfile)(out, in, offset, bytes));
     off_t position = offset ? *offset : lseek(in, 0, SEEK_CUR);
     if (position < 0) {
         if (offset || errno == ESPIPE)
@@ -147,6 +135,13 @@ AXIO_HIDDEN ssize_t axio_sendfile(int out, int in, off_t *offset, size_t bytes)
     size_t done = 0;
     ssize_t result = 0;
     while (done < bytes) {
+        result = axio_handlers->send_file_quickly(out, in, position, bytes - done);
+        if (result > 0) {
+            position += result;
+            done += (size_t)result;
+            continue;
+        }
+        /* No room, another carrier, or a file that is not in memory: piece by piece, and as long as it takes. */
         size_t part = bytes - done < sizeof buffer ? bytes - done : sizeof buffer;
         ssize_t taken = REAL(pread)(in, buffer, part, position);
         if (taken <= 0) {
@@ -251,7 +246,7 @@ AXIO_HIDDEN ssize_t axio_splice(int in, off64_t *in_offset, int out, off64_t *ou
         return bytes ? splice_to_pipe(in, out, bytes, flags) : 0;
     }
     if (axio_is_managed(out)) {
-        WHILE_KERNEL(enter_kernel_send(&call, out, 0), ssize_t, REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
+        WHILE_KERNEL(enter_kernel_send(&call, out), ssize_t, REAL(splice)(in, in_offset, out, out_offset, bytes, flags));
         if (out_offset || !is_pipe(in)) {
             errno = EINVAL;
             return -1;

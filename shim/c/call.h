@@ -54,6 +54,7 @@ struct axio_call {
 struct axio_handlers {
     ssize_t (*send_quickly)(int descriptor, const void *, size_t bytes, int flags);
     ssize_t (*receive_quickly)(int descriptor, void *, size_t bytes, int flags);
+    ssize_t (*send_file_quickly)(int descriptor, int file, off_t position, size_t bytes);
     int (*begin_send)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);
     int (*begin_receive)(struct axio_call *, int descriptor, const struct iovec *, size_t count, int flags);
     int (*after_counted)(struct axio_call *, long result, int error);
@@ -70,7 +71,7 @@ struct axio_handlers {
     int (*get_option)(int descriptor, int level, int name, void *value, socklen_t *length, int *result);
     int (*request)(int descriptor, unsigned long request, void *argument, int *result);
     int (*control)(int descriptor, int command, unsigned long argument, int *result);
-    int (*enter_kernel_send)(struct axio_call *, int descriptor, size_t bytes);
+    int (*enter_kernel_send)(struct axio_call *, int descriptor);
     int (*enter_kernel_receive)(struct axio_call *, int descriptor);
     size_t (*room)(int descriptor);
     void (*before_close_range)(unsigned first, unsigned last);

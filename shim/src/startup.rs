@@ -28,6 +28,7 @@ use settings::{LogLevel, Mode, Settings};
 struct Handlers {
     send_quickly: unsafe extern "C" fn(c_int, *const u8, usize, c_int) -> isize,
     receive_quickly: unsafe extern "C" fn(c_int, *mut u8, usize, c_int) -> isize,
+    send_file_quickly: extern "C" fn(c_int, c_int, i64, usize) -> isize,
     begin_send: unsafe extern "C" fn(
         *mut crate::boundary::Call,
         c_int,
@@ -57,7 +58,7 @@ struct Handlers {
         unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
     control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
-    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int, usize) -> c_int,
+    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
     enter_kernel_receive: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
     room: extern "C" fn(c_int) -> usize,
     before_close_range: extern "C" fn(u32, u32),
@@ -88,6 +89,7 @@ struct Handlers {
 static HANDLERS: Handlers = Handlers {
     send_quickly: transfer::send_quickly,
     receive_quickly: transfer::receive_quickly,
+    send_file_quickly: transfer::send_file_quickly,
     begin_send: transfer::begin_send,
     begin_receive: transfer::begin_receive,
     after_counted: transfer::after_counted,

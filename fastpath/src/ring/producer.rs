@@ -94,6 +94,22 @@ impl Producer {
         self.tail = self.tail.wrapping_add(bytes as u64);
     }
 
+    /// The free bytes behind the tail, in one or two pieces, to be written by the kernel; then [`advance`](Self::advance).
+    /// `bytes` is no more than [`room`](Self::room) said.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn free_pieces(&self, bytes: usize) -> [(*mut u8, usize); 2] {
+        self.bytes
+            .pieces(self.tail, bytes)
+            .map(|(base, bytes)| (base.cast_mut(), bytes))
+    }
+
+    /// So many bytes behind the tail were written by other means than [`copy_in`](Self::copy_in).
+    #[cfg(not(loom))]
+    pub fn advance(&mut self, bytes: usize) {
+        self.tail = self.tail.wrapping_add(bytes as u64);
+    }
+
     /// Shows the bytes to the far side, inside a long write; wakes nobody.
     #[inline]
     pub fn publish(&mut self) {

@@ -267,6 +267,13 @@ impl Stream {
             if self.has_room() {
                 return true;
             }
+            let head = self.far().head().load(Ordering::Acquire);
+            if !self.is_line_live() && self.hold_for_line(head) {
+                self.open_line();
+            }
+            if self.has_room() {
+                return true;
+            }
             if !self.is_line_live() {
                 if self.lock_sending().is_err() {
                     return false;

@@ -10,11 +10,15 @@ use super::Stream;
 use super::bells::Class;
 use super::labels::{Label, reached};
 use crate::endpoint::binding;
+use crate::kernel_call;
 use crate::ring::{Consumer, Producer, RingBytes};
 use crate::sync::Ordering;
+use core::ffi::c_int;
 
 /// Longer buffers are shown to the reader in portions, by the general call.
 const BYTES_MOST: usize = 16 * 1024;
+/// Of a file so much is read before the reader is shown it.
+const FILE_BYTES_AT_ONCE: usize = 32 * 1024;
 
 impl Stream {
     /// Puts all of a buffer into the ring.
@@ -41,30 +45,7 @@ impl Stream {
     #[inline(always)]
     unsafe fn send_quickly_locked(&self, source: *const u8, bytes: usize) -> Option<usize> {
         let endpoint = self.endpoint;
-        let ep = endpoint.tx_ep.get();
-        if self.is_stale()
-            || endpoint.binding.load(Ordering::Acquire) != binding::BOUND
-            || ep & 1 == 0
-            || endpoint.over.get() | endpoint.write_shut.get() | endpoint.broken.get() != 0
-            || endpoint.wished.load(Ordering::Relaxed) == 0
-            || endpoint.keof.load(Ordering::Acquire) != 0
-        {
-            return None;
-        }
-        let far = self.far();
-        if far.gone().load(Ordering::Acquire) != 0 || far.want().load(Ordering::Acquire) == ep {
-            return None;
-        }
-        let ring_bytes = endpoint.tx_ring_bytes.get();
-        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
-        let ring = unsafe { RingBytes::at(endpoint.tx_ring.get() as *mut u8, ring_bytes) };
-        let mut ring = Producer::new(
-            ring,
-            endpoint.tx_tail.get(),
-            endpoint.tx_head_seen.get(),
-            self.own().tail(),
-            far.head(),
-        );
+        let mut ring = self.own_ring_if_plain()?;
         // An impossible head is found again, and judged, by the general call.
         if ring.room(bytes as u64).ok()? < bytes as u64 {
             return None;
@@ -81,11 +62,104 @@ impl Stream {
         endpoint.bytes_out.add(bytes as u64);
         crate::statistics::row_ring_out(endpoint, bytes as u64);
         self.ring_if_armed(Class::Readers);
-        if far.gone().load(Ordering::Acquire) != 0 {
+        if self.far().gone().load(Ordering::Acquire) != 0 {
             // What does not fit the kernel's buffer now goes on at the next call.
             let _ = self.rewind_locked();
         }
         Some(bytes)
+    }
+
+    /// The own ring, if it carries and no switch, end or rewind is due. Under `tx_lock`.
+    #[inline(always)]
+    fn own_ring_if_plain(&self) -> Option<Producer> {
+        let endpoint = self.endpoint;
+        let ep = endpoint.tx_ep.get();
+        if self.is_stale()
+            || endpoint.binding.load(Ordering::Acquire) != binding::BOUND
+            || ep & 1 == 0
+            || endpoint.over.get() | endpoint.write_shut.get() | endpoint.broken.get() != 0
+            || endpoint.wished.load(Ordering::Relaxed) == 0
+            || endpoint.keof.load(Ordering::Acquire) != 0
+        {
+            return None;
+        }
+        let far = self.far();
+        if far.gone().load(Ordering::Acquire) != 0 || far.want().load(Ordering::Acquire) == ep {
+            return None;
+        }
+        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
+        let ring = unsafe {
+            RingBytes::at(
+                endpoint.tx_ring.get() as *mut u8,
+                endpoint.tx_ring_bytes.get(),
+            )
+        };
+        Some(Producer::new(
+            ring,
+            endpoint.tx_tail.get(),
+            endpoint.tx_head_seen.get(),
+            self.own().tail(),
+            far.head(),
+        ))
+    }
+
+    /// Reads at most `bytes` of a file at `position` straight into the ring: as much as there is room for and is in memory
+    /// already, for under the lock nothing may wait for a disk.
+    #[must_use]
+    pub fn send_file_quickly(&self, file: c_int, position: i64, bytes: usize) -> Option<usize> {
+        let endpoint = self.endpoint;
+        if bytes == 0 || endpoint.tx_ep.get() & 1 == 0 {
+            return None;
+        }
+        reached(Label::SendLock);
+        if !endpoint.tx_lock.try_lock(self.me) {
+            return None;
+        }
+        let sent = self.send_file_quickly_locked(file, position, bytes);
+        self.unlock_sending();
+        sent
+    }
+
+    fn send_file_quickly_locked(&self, file: c_int, position: i64, bytes: usize) -> Option<usize> {
+        let endpoint = self.endpoint;
+        let mut ring = self.own_ring_if_plain()?;
+        let mut total: usize = 0;
+        while total < bytes {
+            let left = bytes - total;
+            let room = ring.room(left as u64).ok()? as usize;
+            let part = left.min(room).min(FILE_BYTES_AT_ONCE);
+            if part == 0 {
+                break;
+            }
+            let at = position.checked_add(total as i64)?;
+            // SAFETY: `part` bytes behind the tail are free, and both pieces lie in the own ring.
+            let read = unsafe { kernel_call::read_cached(file, ring.free_pieces(part), at) };
+            let Ok(read @ 1..) = read else { break };
+            let read = read.min(part);
+            ring.advance(read);
+            endpoint.tx_tail.set(ring.tail());
+            ring.publish();
+            total += read;
+            if read < part {
+                break;
+            }
+        }
+        endpoint.tx_head_seen.set(ring.head_seen());
+        if total == 0 {
+            return None;
+        }
+        reached(Label::SendCopy);
+        endpoint.full_since_ns.set(0);
+        // Full fence, as in `send_quickly`.
+        ring.publish_and_fence();
+        reached(Label::SendPublish);
+        endpoint.bytes_out.add(total as u64);
+        crate::statistics::row_ring_out(endpoint, total as u64);
+        self.ring_if_armed(Class::Readers);
+        if self.far().gone().load(Ordering::Acquire) != 0 {
+            let _ = self.rewind_locked();
+        }
+        Some(total)
     }
 
     /// Takes what the ring has, at most `bytes`.

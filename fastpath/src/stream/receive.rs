@@ -73,6 +73,9 @@ impl Stream {
             self.ring_writers();
         }
         self.ask_back_if_released();
+        if self.switched.get() || !matches!(received, Received::Bytes(_)) {
+            self.upgrade_idle_direction();
+        }
         received
     }
 

@@ -36,13 +36,22 @@ pub enum Sent {
     Stale,
 }
 
-/// Sends that go by the kernel after a bulk, so that a connection that serves such again and again does not go to and fro.
-const PAUSE_AFTER_BULK_SENDS: u32 = 1024;
-
 impl Stream {
     /// Puts as much of `pieces` into the ring as fits, or says where the bytes must go instead.
     #[inline]
     pub fn send(&self, pieces: &mut Pieces) -> Sent {
+        self.open_line();
+        let sent = self.send_once(pieces);
+        if sent == Sent::Full && self.is_line_switched() {
+            // The line comes to life by passing that switch, which takes the other lock.
+            self.open_line();
+            return self.send_once(pieces);
+        }
+        sent
+    }
+
+    #[inline]
+    fn send_once(&self, pieces: &mut Pieces) -> Sent {
         reached(Label::SendLock);
         match self.lock_sending() {
             Ok(()) => {}
@@ -83,7 +92,7 @@ impl Stream {
             }
             let ep = endpoint.tx_ep.get();
             if ep & 1 == 0 {
-                if self.try_upgrade() {
+                if self.try_upgrade(true) {
                     switches += 1;
                     if switches == SWITCHES_PER_CALL {
                         self.pestered_by_switches();
@@ -189,12 +198,9 @@ impl Stream {
             return None;
         }
         if !self.is_line_live() {
-            // The far side may be about to upgrade the opposite direction: give it a moment before falling back.
-            for _ in 0..20 {
-                rustix::thread::sched_yield();
-                if self.is_line_live() || self.far().head().load(Ordering::Relaxed) != head {
-                    return Some(Sent::Full);
-                }
+            if self.hold_for_line(head) {
+                // Of a switch of the far side's, passed before the next look, or of room.
+                return Some(Sent::Full);
             }
             self.retreat(RetreatCause::DeadLine);
             return None;
@@ -219,20 +225,6 @@ impl Stream {
         self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
         reached(Label::SendKernelEnter);
         Sent::Kernel
-    }
-
-    /// The kernel is to carry what comes next, in order behind what the ring holds.
-    pub fn give_way_to_bulk(&self) {
-        if self.lock_sending().is_err() {
-            return;
-        }
-        if self.is_bound() && self.endpoint.over.get() == 0 && self.endpoint.write_shut.get() == 0 {
-            if self.endpoint.tx_ep.get() & 1 == 1 {
-                self.retreat(RetreatCause::Bulk);
-            }
-            self.endpoint.upgrade_pause.set(PAUSE_AFTER_BULK_SENDS);
-        }
-        self.unlock_sending();
     }
 
     /// Counts the thread as inside a kernel send if the kernel carries; [`Self::kernel_sent`] must follow then.
@@ -270,6 +262,9 @@ impl Stream {
         reached(Label::SendKernelCall);
         self.endpoint
             .kernel_bytes_out
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.endpoint
+            .kernel_sent
             .fetch_add(bytes as u64, Ordering::Relaxed);
         crate::statistics::row_kernel_out(self.endpoint, bytes as u64);
         self.endpoint.itx.fetch_sub(1, Ordering::AcqRel);

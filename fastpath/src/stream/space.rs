@@ -2,13 +2,15 @@
 //!
 //! Space changes only while the kernel carries and the last segment is passed, so growth is a switch back and an upgrade.
 
+use super::Stream;
 use super::switch::RetreatCause;
-use super::{Stream, monotonic_ns};
 use crate::sync::Ordering;
-use kmod_interface::limits::{RING_BYTES_MIDDLE, RING_BYTES_SMALL, UPGRADE_HOLD_MS};
+use kmod_interface::limits::{RING_BYTES_MIDDLE, RING_BYTES_SMALL};
 
 /// Times that the reader has freed a smallest ring and found it full again, before the direction is given a larger one.
 const FULL_BEFORE_GROWTH: u32 = 3;
+/// The same, before a larger channel is sought where there is no larger ring.
+const FULL_BEFORE_MOVE: u32 = 8;
 /// The same, before the kernel's buffers are the better ones where there is no larger ring.
 const FULL_BEFORE_BULK: u32 = 64;
 
@@ -22,6 +24,9 @@ impl Stream {
             return false;
         }
         if endpoint.ring_growth_refused.get() != 0 {
+            endpoint
+                .wants_space
+                .set(u32::from(times >= FULL_BEFORE_MOVE));
             return times >= FULL_BEFORE_BULK && self.retreat(RetreatCause::Bulk);
         }
         if !self.retreat(RetreatCause::Growth) {
@@ -29,17 +34,9 @@ impl Stream {
         }
         // A reader that takes passes the switch and consents again in no time. What is sent before it does goes through
         // the kernel, and a stream that never pauses would stay there.
-        let far = self.far();
-        let ep = endpoint.tx_ep.get();
-        let deadline = monotonic_ns() + UPGRADE_HOLD_MS * 1_000_000;
-        while far.grant().load(Ordering::Acquire) != ep.wrapping_add(1) {
-            if monotonic_ns() > deadline {
-                return true;
-            }
-            rustix::thread::sched_yield();
+        if self.hold_for_grant() {
+            self.try_upgrade(true);
         }
-        endpoint.upgrade_pause.set(0);
-        self.try_upgrade();
         true
     }
 

@@ -3,10 +3,11 @@
 use super::bells::{Class, Drained};
 use super::labels::{Label, reached};
 use super::line;
+use super::pace::Attempt;
 use super::{Stream, monotonic_ns};
 use crate::statistics::count;
-use crate::sync::{Ordering, full_fence, spin_pause};
-use kmod_interface::limits::{UNREAD_BELLS_LIMIT, UPGRADE_HOLD_MS};
+use crate::sync::{Ordering, full_fence};
+use kmod_interface::limits::UNREAD_BELLS_LIMIT;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
@@ -38,8 +39,87 @@ impl Stream {
             && self.endpoint.keof.load(Ordering::Acquire) == 0
     }
 
-    /// UPGRADE, under `tx_lock` with `ep` even: true when the ring carries now.
-    pub(super) fn try_upgrade(&self) -> bool {
+    /// True when the far side has upgraded the line and this side has not passed it: it is one step from being live.
+    #[inline]
+    pub(super) fn is_line_switched(&self) -> bool {
+        let endpoint = self.endpoint;
+        self.is_bound()
+            && endpoint.rx_ep.get() & 1 == 0
+            && self.far().ep().load(Ordering::Acquire) != endpoint.rx_ep.get()
+    }
+
+    /// True when the line can never be live again: the far side sends nothing more.
+    pub(super) fn is_line_dead_for_good(&self) -> bool {
+        self.has_far_fin() || self.endpoint.keof.load(Ordering::Acquire) != 0
+    }
+
+    /// A receive has come to a rest: a direction in which nothing is sent goes to the ring, too, since it is the line on
+    /// which the far side's writers are woken (invariant 5; SWITCH.md §8: both directions in one call). Only where both
+    /// halves have been seen in use, so that no program that sends in a way that is not seen finds its bytes taken for
+    /// bells. The caller holds no lock.
+    #[inline]
+    pub(super) fn upgrade_idle_direction(&self) {
+        let ep = self.endpoint.tx_ep.get();
+        if ep & 1 == 0
+            && self.is_bound()
+            && self.far().grant().load(Ordering::Acquire) == ep.wrapping_add(1)
+        {
+            self.upgrade_idle();
+        }
+    }
+
+    #[cold]
+    fn upgrade_idle(&self) {
+        let endpoint = self.endpoint;
+        if endpoint.sent_bytes() == 0 || endpoint.over.get() != 0 || self.lock_sending().is_err() {
+            return;
+        }
+        if self.is_bound() && endpoint.over.get() == 0 && endpoint.tx_ep.get() & 1 == 0 {
+            self.try_upgrade(false);
+        }
+        self.unlock_sending();
+    }
+
+    /// Before a send: a side that only sends consents, too, and passes what the far side has switched, so that its line is
+    /// live. Only where it has been seen to receive. The caller holds no lock.
+    #[inline]
+    pub(super) fn open_line(&self) {
+        if self.endpoint.rx_ep.get() & 1 == 0 && self.is_bound() {
+            self.open_line_if_possible();
+        }
+    }
+
+    #[cold]
+    fn open_line_if_possible(&self) {
+        let endpoint = self.endpoint;
+        let rx_ep = endpoint.rx_ep.get();
+        let next = rx_ep.wrapping_add(1);
+        let is_granted = endpoint.granted.get() == next;
+        let is_switched = self.far().ep().load(Ordering::Acquire) != rx_ep;
+        let may_grant = || {
+            endpoint.received_bytes() != 0
+                && endpoint.irx.load(Ordering::Acquire) == 0
+                && self.may_grant()
+        };
+        if is_granted != is_switched
+            || !(is_granted || may_grant())
+            || self.lock_receiving().is_err()
+        {
+            return;
+        }
+        if self.is_bound() && endpoint.rx_ep.get() == rx_ep {
+            if endpoint.granted.get() != next {
+                self.try_grant();
+            } else if self.far().ep().load(Ordering::Acquire) == next {
+                self.pass_upgrade();
+            }
+        }
+        self.unlock_receiving();
+    }
+
+    /// UPGRADE, under `tx_lock` with `ep` even: true when the ring carries now. `may_hold`: a send waits, which may be held
+    /// back for its reader.
+    pub(super) fn try_upgrade(&self, may_hold: bool) -> bool {
         let endpoint = self.endpoint;
         let far = self.far();
         let ep = endpoint.tx_ep.get();
@@ -57,22 +137,14 @@ impl Stream {
         {
             return false;
         }
-        if endpoint.upgrade_pause.get() > 0 {
-            endpoint.upgrade_pause.set(endpoint.upgrade_pause.get() - 1);
-            return false;
+        match self.upgrade_attempt() {
+            Attempt::None => false,
+            Attempt::Look => self.upgrade(ep, false),
+            Attempt::Hold => may_hold && self.upgrade(ep, true),
         }
-        let upgraded = self.upgrade(ep);
-        if upgraded {
-            endpoint.upgrade_pause_next.set(0);
-        } else {
-            let next = (endpoint.upgrade_pause_next.get() * 2).clamp(1, 1024);
-            endpoint.upgrade_pause_next.set(next);
-            endpoint.upgrade_pause.set(next);
-        }
-        upgraded
     }
 
-    fn upgrade(&self, ep: u32) -> bool {
+    fn upgrade(&self, ep: u32, holds: bool) -> bool {
         let endpoint = self.endpoint;
         let own = self.own();
         let far = self.far();
@@ -80,23 +152,11 @@ impl Stream {
         let Some(sent) = line::sent_offset(self.descriptor) else {
             return false;
         };
+        endpoint.kernel_sent.store(sent, Ordering::Relaxed);
         reached(Label::UpgradeVerify);
-        // Nothing of ours may be unread in the kernel (invariant 2). What was just sent may be on its way into the
-        // reader: wait for it, at most a millisecond.
-        if far.krx().load(Ordering::Acquire) != sent {
-            let deadline = monotonic_ns() + UPGRADE_HOLD_MS * 1_000_000 / 4;
-            loop {
-                for _ in 0..50 {
-                    spin_pause();
-                }
-                if far.krx().load(Ordering::Acquire) == sent {
-                    break;
-                }
-                if monotonic_ns() > deadline {
-                    return false;
-                }
-                rustix::thread::sched_yield();
-            }
+        // Nothing of ours may be unread in the kernel (invariant 2).
+        if far.krx().load(Ordering::Acquire) != sent && !(holds && self.hold_for_reader(sent)) {
+            return false;
         }
         if !line::is_writable(self.descriptor) || !self.ensure_ring() {
             return false;
@@ -118,6 +178,7 @@ impl Stream {
         own.ringing().store(0, Ordering::Release);
         endpoint.full_since_ns.set(0);
         endpoint.full_count.set(0);
+        endpoint.upgraded_ns.set(monotonic_ns());
         endpoint.switches.add(1);
         let _ = endpoint.reason.compare_exchange(
             Reason::ReaderStuck as u32,
@@ -151,16 +212,8 @@ impl Stream {
         reached(Label::RetreatBell);
         own.ringing().store(0, Ordering::Release);
         line::restore_sending_options(endpoint, self.descriptor);
-        // After a switch back the next upgrade waits for more evidence (SWITCH.md §8).
-        if !matches!(cause, RetreatCause::Asked | RetreatCause::Growth) {
-            let next = (endpoint.upgrade_pause_next.get() * 2).clamp(4, 4096);
-            endpoint.upgrade_pause_next.set(next);
-            endpoint.upgrade_pause.set(if cause == RetreatCause::Local {
-                0
-            } else {
-                next
-            });
-        }
+        endpoint.kernel_sent.store(end, Ordering::Relaxed);
+        self.pause_upgrades(cause);
         if matches!(cause, RetreatCause::Spill | RetreatCause::DeadLine) {
             // A better reason stays.
             let _ = endpoint.reason.compare_exchange(
@@ -342,7 +395,7 @@ impl Stream {
     /// The ring is wanted (again).
     pub fn wish(&self) {
         self.endpoint.wished.store(1, Ordering::Release);
-        self.endpoint.upgrade_pause.set(0);
+        self.endpoint.upgrade_after_ns.set(0);
     }
 }
 

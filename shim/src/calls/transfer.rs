@@ -27,7 +27,7 @@ mod spin;
 
 pub use begin::{begin_receive, begin_send};
 pub use by_kernel::{enter_kernel_receive, enter_kernel_send};
-pub use quick::{receive_quickly, send_quickly};
+pub use quick::{receive_quickly, send_file_quickly, send_quickly};
 
 use super::sleepers;
 use crate::boundary::{Action, Call, Counted, me};

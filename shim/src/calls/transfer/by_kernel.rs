@@ -21,29 +21,15 @@ const EINTR: c_int = 4;
 const EAGAIN: c_int = 11;
 const ECONNRESET: c_int = 104;
 
-/// From so many bytes on the kernel sends a file faster than a ring, which it must be copied into.
-const BULK_BYTES: usize = 32 * 1024;
-
 /// Before a call of the kernel's own kind that sends (sendfile, splice): 1 while the kernel carries; the thread is
-/// counted then, `after_counted` must follow. `bytes`: how much of a file is to be sent.
+/// counted then, `after_counted` must follow.
 ///
 /// # Safety
 /// As [`begin_send`].
-pub unsafe extern "C" fn enter_kernel_send(
-    call: *mut Call,
-    descriptor: c_int,
-    bytes: usize,
-) -> c_int {
+pub unsafe extern "C" fn enter_kernel_send(call: *mut Call, descriptor: c_int) -> c_int {
     // SAFETY: the trampoline passes its own record.
     let call = unsafe { &mut *call };
-    process::guarded_hook(0, || {
-        if bytes >= BULK_BYTES
-            && let Some(stream) = fd_table::stream(descriptor)
-        {
-            stream.give_way_to_bulk();
-        }
-        enter_kernel(call, Kind::Send, descriptor)
-    })
+    process::guarded_hook(0, || enter_kernel(call, Kind::Send, descriptor))
 }
 
 /// Before a call of the kernel's own kind that receives (splice).

@@ -56,6 +56,29 @@ fn send_by_ring(
     })
 }
 
+/// Part of a file into the ring, read straight into it, while nothing but the ring is concerned; as much as there is room
+/// for. Negative: nothing was done, the bytes go another way.
+pub extern "C" fn send_file_quickly(
+    descriptor: c_int,
+    file: c_int,
+    position: i64,
+    bytes: usize,
+) -> isize {
+    match fd_table::get(descriptor) {
+        Some((_, generation, endpoint)) if endpoint.tx_ep.get() & 1 == 1 => {
+            process::guarded_hook(-1, || {
+                let stream = Stream::new(endpoint, generation, descriptor, me());
+                let sent = stream.send_file_quickly(file, position, bytes);
+                after_stream(&stream);
+                let Some(bytes) = sent else { return -1 };
+                endpoint.last_transfer.set(2);
+                bytes as isize
+            })
+        }
+        _ => -1,
+    }
+}
+
 /// A receive into one buffer; as [`send_quickly`].
 ///
 /// # Safety

@@ -26,6 +26,7 @@ use fastpath::family;
 use fastpath::stream::unbind::Unbinding;
 use fastpath::stream::{Stream, monotonic_ns};
 use fastpath::sync::{AtomicU32, AtomicU64, Ordering};
+use kmod_interface::channel_layout::CLASSES;
 use kmod_interface::control_event::Kind;
 
 /// A turn each half of this makes a connection busy, none makes it quiet.
@@ -42,6 +43,12 @@ const LOOKS: u32 = 32;
 const VICTIMS: u32 = 4;
 /// Connections on their way out that one call helps.
 const HELPED: usize = 8;
+/// A connection leaves a channel for a larger one so many times at most.
+const MOVES: u32 = 2;
+/// Time for the far side to follow.
+const ALONE_MS: u32 = 5;
+/// Turns, a millisecond apart, at which a larger channel is sought before any will do.
+const SEEKS: u32 = 32;
 /// Channels whose events one call reads, and events of each.
 const CHANNELS: usize = 8;
 const EVENTS: usize = 32;
@@ -117,9 +124,101 @@ pub fn at_turn(stream: &Stream) {
 
 /// At a call that the kernel served although the connection has a slot: is it to be given up?
 pub fn at_own_call(stream: &Stream) {
-    if stream.is_unbinding() || (stream.far_is_unbinding() && stream.begin_unbinding(&|| true)) {
+    if stream.is_unbinding() {
+        if step(stream, &|| true) && stream.endpoint.seeks.get() != 0 {
+            stay_if_alone(stream);
+        }
+    } else if stream.far_is_unbinding() && follows(stream) {
         step(stream, &|| true);
     }
+}
+
+/// A connection that seeks a larger channel does not wait long for a far side that cannot follow: one that processes share.
+fn stay_if_alone(stream: &Stream) {
+    let endpoint = stream.endpoint;
+    if now_ms().wrapping_sub(endpoint.sought_ms.get()) > ALONE_MS && stream.cancel_unbinding() {
+        endpoint.seeks.set(0);
+        endpoint.least_class.set(0);
+    }
+}
+
+/// The far side gives the slot up, so this side does, and both seek each other again at once: the far side has outgrown
+/// the channel. (If it is S who evicts, and C has not read that yet, C claims in vain a few times.)
+fn follows(stream: &Stream) -> bool {
+    let is_free = stream.channel().is_some_and(Channel::is_home) && !is_shared(stream.endpoint);
+    is_free && stream.begin_unbinding(&|| true) && {
+        seek_larger(stream);
+        true
+    }
+}
+
+/// The next channel is to be larger than this one, and soon.
+fn seek_larger(stream: &Stream) {
+    if let Some(channel) = stream.channel() {
+        let endpoint = stream.endpoint;
+        endpoint
+            .least_class
+            .set((channel.class() + 1).min(largest_class()));
+        endpoint.seeks.set(SEEKS);
+        endpoint.sought_ms.set(now_ms());
+    }
+}
+
+/// A turn of a connection without slot: whether it is one of those at which it seeks a larger channel. After the last of
+/// them any channel will do, at the usual chances.
+pub fn seeks_now(endpoint: &Endpoint) -> bool {
+    let seeks = endpoint.seeks.get();
+    // Not at once again: the far side may have to follow first.
+    if seeks == 0 || endpoint.sought_ms.get() == now_ms() {
+        return false;
+    }
+    endpoint.sought_ms.set(now_ms());
+    endpoint.seeks.set(seeks - 1);
+    if seeks == 1 {
+        endpoint.least_class.set(0);
+    }
+    true
+}
+
+/// A ring was full again and again, and its channel's pool has no larger one: the connection leaves it as if it were
+/// evicted, and its next claim is for a larger channel, which S makes if there is none. False: it stays.
+#[cold]
+pub fn outgrown(stream: &Stream) -> bool {
+    let endpoint = stream.endpoint;
+    endpoint.wants_space.set(0);
+    let Some(channel) = stream.channel() else {
+        return false;
+    };
+    // What a fork has left to a relative of the channel's home stays where it is.
+    if is_shared(endpoint)
+        || !channel.is_home()
+        // Who takes no turns would have no chance to meet its far end again.
+        || endpoint.turns.get() < 2
+        || endpoint.moves.get() >= MOVES
+        || channel.class() >= largest_class()
+        || !stream.begin_unbinding(&|| true)
+    {
+        return false;
+    }
+    endpoint.moves.add(1);
+    seek_larger(stream);
+    step(stream, &|| true);
+    true
+}
+
+/// Whether other processes hold the connection, too.
+fn is_shared(endpoint: &Endpoint) -> bool {
+    family::process_place().is_none_or(|place| endpoint.has_other_holder(place))
+}
+
+/// Largest size class this process makes, or takes part in.
+#[must_use]
+pub fn largest_class() -> u32 {
+    let slots = process::settings().slots;
+    CLASSES
+        .iter()
+        .rposition(|class| class.slots <= slots)
+        .unwrap_or(0) as u32
 }
 
 /// S: quiet connections begin to leave.
@@ -184,7 +283,7 @@ fn begin(
     let Some(stream) = stream_of(index, life, endpoint) else {
         return false;
     };
-    let shared = family::process_place().is_none_or(|place| endpoint.has_other_holder(place));
+    let shared = is_shared(endpoint);
     // Bytes on a ring will be fetched by a call of its own: not quiet.
     if may_refuse && (shared || stream.unsent_ring_bytes() != 0 || stream.has_unread_ring_bytes()) {
         return false;

@@ -75,7 +75,9 @@ pub fn before_send(stream: &Stream) {
     if !may_discover(endpoint) {
         return;
     }
-    if due {
+    if eviction::seeks_now(endpoint) {
+        open_box(stream, Chance::Seek);
+    } else if due {
         let first = endpoint.next_turn.get() <= NEXT_TURN_FACTOR;
         open_box(stream, if first { Chance::First } else { Chance::Later });
     } else if known_pair(endpoint).is_some() {
@@ -143,7 +145,8 @@ pub fn after_receive(stream: &Stream) {
     }
     if endpoint.role.get() == role::ACCEPTING {
         let first_of_all = is_eager() && endpoint.turns.get() == 0;
-        let turn = (before == 2 || first_of_all) && take_turn(endpoint);
+        let turn =
+            (before == 2 || first_of_all) && (take_turn(endpoint) | eviction::seeks_now(endpoint));
         if turn || passed_bytes(endpoint, endpoint.received_bytes()) {
             if may_discover(endpoint) {
                 dial(stream, true);

@@ -38,8 +38,8 @@ use super::switch::{Passed, RetreatCause};
 use crate::channel::Channel;
 use crate::endpoint::binding;
 use crate::statistics::count;
-use crate::sync::Ordering;
-use kmod_interface::ict::SLOT_SETTLED;
+use crate::sync::{Ordering, full_fence};
+use kmod_interface::ict::{SLOT_BOUND, SLOT_SETTLED};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
 
@@ -225,6 +225,48 @@ impl Stream {
         Direction::Pending
     }
 
+    /// The far side does not follow: the connection keeps its slot. False when the far side has begun, or nothing is under
+    /// way: then it goes on.
+    ///
+    /// U9. Each side writes its own `settled`, fence, then reads the far one's: this one takes its own back, the far one
+    ///     concludes. So either this one sees that the far one has settled, and puts its own there again, or the far one
+    ///     sees that this one has not, and does not conclude.
+    pub fn cancel_unbinding(&self) -> bool {
+        if !self.is_unbinding() || self.lock_receiving().is_err() {
+            return false;
+        }
+        let cancelled = self.lock_sending().is_ok() && {
+            let cancelled = self.is_bound() && self.is_unbinding() && self.take_back_settled();
+            if cancelled {
+                self.endpoint.unbinding.store(0, Ordering::Release);
+            }
+            self.unlock_sending();
+            cancelled
+        };
+        self.unlock_receiving();
+        cancelled
+    }
+
+    fn take_back_settled(&self) -> bool {
+        let (own, far) = (self.own(), self.far());
+        let has_begun = || {
+            far.state().load(Ordering::Acquire) == SLOT_SETTLED
+                || far.leaving().load(Ordering::Acquire) == self.endpoint.slot_generation.get()
+        };
+        if has_begun() {
+            return false;
+        }
+        let before = own.state().load(Ordering::Relaxed);
+        own.state().store(SLOT_BOUND, Ordering::Release);
+        // Partner: the fence in `conclude`.
+        full_fence();
+        if has_begun() {
+            own.state().store(before, Ordering::Release);
+            return false;
+        }
+        true
+    }
+
     /// Under both locks: ends the binding if both sides have settled.
     fn conclude(&self) -> Option<GivenUp> {
         let endpoint = self.endpoint;
@@ -233,6 +275,8 @@ impl Stream {
         }
         let far = self.far();
         let generation = endpoint.slot_generation.get();
+        // U9: the own `settled` before the far one's. Partner: the fence in `take_back_settled`.
+        full_fence();
         // Acquire, partner: the release in the far side's `settle_sending`. A far side that gave the slot up before it
         // ever was bound there says `leaving` only.
         let far_settled = far.state().load(Ordering::Acquire) == SLOT_SETTLED

@@ -32,7 +32,7 @@ const CHANNELS_PER_LOOK: usize = 32;
 /// What S is prepared to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Size class that the connection calls for, were it the first.
+    /// Smallest size class of a channel that is of use to the connection.
     pub class: u32,
     /// Largest class to be made; a far process that has as many slots as this class gets no more.
     pub class_max: u32,

@@ -41,6 +41,11 @@ pub fn has_room(channel: &Channel) -> bool {
     channel.may_have_free_slot() && !channel.is_pressed(crate::eviction::now_ms(), REFUSED_MS)
 }
 
+/// As [`has_room`], for a connection that needs a channel of at least this size class.
+pub fn fits(channel: &Channel, least_class: u32) -> bool {
+    channel.class() >= least_class && has_room(channel)
+}
+
 #[derive(Clone, Copy)]
 struct Open {
     /// Retained as long as the claim is open.
@@ -84,9 +89,15 @@ impl Claims {
         acknowledged: None,
     };
 
-    /// Writes claims for a connection into every channel that may lead to its far end: those with free slots, or, as
-    /// a summons, those without.
-    pub fn begin(pair: &AddressPair, own_cookie: u64, far: &FarEnd, is_summons: bool) -> Claims {
+    /// Writes claims for a connection into every channel that may lead to its far end: those that fit, or, as a summons,
+    /// those that do not.
+    pub fn begin(
+        pair: &AddressPair,
+        own_cookie: u64,
+        far: &FarEnd,
+        is_summons: bool,
+        least_class: u32,
+    ) -> Claims {
         let mut claims = Claims {
             far_cookie: far.cookie,
             asked: knock::other_than(far.shown),
@@ -99,7 +110,7 @@ impl Claims {
                     // After a change of user its new connections get channels of their own.
                     channel.far_side().is_some_and(|side| side.user == far.user)
                         && channel.takes_claims()
-                        && has_room(channel) != is_summons
+                        && fits(channel, least_class) != is_summons
                         && channel.retain()
                 },
             );

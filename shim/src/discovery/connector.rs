@@ -39,6 +39,9 @@ pub enum Chance {
     ClaimOnly,
     /// The first chance of TRUST.md: claims, or a box when there is nowhere to claim.
     First,
+    /// The connection has left a channel that was too small: as `First`, but the far side may leave it a little later, and
+    /// looks only then.
+    Seek,
     /// Each later chance (8th, 64th, 512th): claims and a box.
     Later,
     /// So many bytes in one direction: as `Later`, but the far side looks only when it has seen twice as many, which may
@@ -54,7 +57,7 @@ pub struct Connector(Handle);
 struct Negotiation {
     pair: AddressPair,
     patience: Patience,
-    /// Begun by bytes in one direction: patient before the ends have met, too.
+    /// Begun by bytes in one direction, or to seek a larger channel: patient before the ends have met, too.
     is_one_way: bool,
     knocker: Knocker,
     claims: Claims,
@@ -86,10 +89,24 @@ impl Connector {
     /// # Errors
     /// [`Reason::Negotiating`]: nothing was tried because others are at it or there is nowhere to claim; ask again at a
     /// later send, as if this chance had not been. Any other reason: nothing came of this chance.
+    #[cfg(test)]
     pub fn open(
         tcp: BorrowedFd<'_>,
         pair: &AddressPair,
         chance: Chance,
+    ) -> Result<Connector, Reason> {
+        Self::open_in(tcp, pair, chance, 0)
+    }
+
+    /// The same, in a channel of at least this size class; where there is none, S is called to a box.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    pub fn open_in(
+        tcp: BorrowedFd<'_>,
+        pair: &AddressPair,
+        chance: Chance,
+        least_class: u32,
     ) -> Result<Connector, Reason> {
         confined()?;
         reap();
@@ -97,7 +114,7 @@ impl Connector {
         for channel in table::claimable(Role::Connecting, pair.accept_address, pair.accept_port) {
             if channel.takes_claims() {
                 has_channels = true;
-                has_slots |= claim::has_room(channel);
+                has_slots |= claim::fits(channel, least_class);
             }
         }
         let tag = box_tag(pair);
@@ -111,14 +128,14 @@ impl Connector {
         let far = look::far_end(tcp, pair, End::Connecting)?;
         let knocker = Knocker::new(tcp)?;
         let mut claims = if has_slots || may_summon {
-            Claims::begin(pair, knocker.cookie(), &far, may_summon)
+            Claims::begin(pair, knocker.cookie(), &far, may_summon, least_class)
         } else {
             Claims::NONE
         };
         let wants_box = match chance {
             Chance::Between => claims.is_summons(),
             Chance::ClaimOnly => false,
-            Chance::First => claims.is_summons() || !claims.is_any(),
+            Chance::First | Chance::Seek => claims.is_summons() || !claims.is_any(),
             Chance::Later | Chance::OneWay => true,
         };
         let mut mailbox = Mailbox::NONE;
@@ -141,7 +158,7 @@ impl Connector {
         let negotiation = Negotiation {
             pair: *pair,
             patience: Patience::new(),
-            is_one_way: chance == Chance::OneWay,
+            is_one_way: matches!(chance, Chance::OneWay | Chance::Seek),
             knocker,
             claims,
             mailbox,

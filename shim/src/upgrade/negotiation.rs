@@ -13,7 +13,6 @@ use fastpath::endpoint::Endpoint;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
-use kmod_interface::channel_layout::CLASSES;
 use kmod_interface::limits::BOXES_PER_CONNECTION;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
@@ -28,7 +27,12 @@ pub(super) fn open_box(stream: &Stream, chance: Chance) {
     } else {
         Chance::ClaimOnly
     };
-    match Connector::open(borrowed(stream.descriptor), &pair, chance) {
+    let least_class = stream
+        .endpoint
+        .least_class
+        .get()
+        .min(eviction::largest_class());
+    match Connector::open_in(borrowed(stream.descriptor), &pair, chance, least_class) {
         Ok(connector) => {
             boxes.add(u32::from(connector.has_box()));
             begun(stream, connector.to_number());
@@ -47,13 +51,9 @@ pub(super) fn open_box(stream: &Stream, chance: Chance) {
 pub(super) fn dial(stream: &Stream, may_dial: bool) {
     let Some(pair) = pair_of(stream) else { return };
     count(Counter::Probes, u64::from(may_dial));
-    let slots = process::settings().slots;
-    let class_max = CLASSES
-        .iter()
-        .rposition(|class| class.slots <= slots)
-        .unwrap_or(0) as u32;
+    let class_max = eviction::largest_class();
     let wanted = Wanted {
-        class: 0,
+        class: stream.endpoint.least_class.get().min(class_max),
         class_max,
         may_dial,
     };

@@ -47,6 +47,9 @@ pub(super) fn drive_send(call: &mut Call, stream: &Stream) -> Action {
                 return rest(call, Action::RestSend);
             }
             Sent::Full => {
+                if stream.endpoint.wants_space.get() != 0 && crate::eviction::outgrown(stream) {
+                    continue;
+                }
                 if is_nonblocking(call) {
                     stream.endpoint.out_blocked.store(1, Ordering::Release);
                     crate::readiness::changes::send_blocked(stream);

@@ -70,6 +70,11 @@ impl Found {
         let (mut slots, mut class) = (0, wanted.class);
         let mut answered = None;
         for (channel, claim) in self.claims.iter().flatten() {
+            if channel.class() < wanted.class {
+                // Outgrown. Nobody is in the way there, so nobody is asked to leave.
+                slots += channel.layout().slots;
+                continue;
+            }
             result = try_answer(tcp, pair, channel, *claim);
             match result {
                 Ok(_) => answered = Some(channel.index()),

@@ -215,8 +215,9 @@ impl<End: Path + Into<Chosen>> Connection<End> {
             .collect();
         let stream = side.stream();
         // SAFETY: the buffer is readable for its length.
+        let send_quickly = || unsafe { stream.send_quickly(bytes.as_ptr(), bytes.len()) };
         if self.random.chance(3)
-            && let Some(taken) = unsafe { stream.send_quickly(bytes.as_ptr(), bytes.len()) }
+            && let Some(taken) = send_quickly()
         {
             assert_eq!(taken, most);
             self.counts.ring_bytes += taken as u64;

@@ -360,7 +360,7 @@ impl Stage {
         if complaints.is_empty() {
             let mut clients = Report::default();
             for path in self.reports.borrow().iter() {
-                clients.add(&Report::read(path));
+                clients.add(&Report::read(path)?);
             }
             Ok(Outcome {
                 answers: std::mem::take(&mut self.answers),
@@ -397,7 +397,7 @@ impl RunningClient {
             bytes: self.output.join().unwrap_or_default(),
             error: String::from_utf8_lossy(&self.error.join().unwrap_or_default()).into_owned(),
             code,
-            report: Report::read(&self.report),
+            report: Report::read(&self.report)?,
         })
     }
 

@@ -143,11 +143,14 @@ impl Runner {
             ran.and(ended)
         });
         let seconds = format!("{:.1}", begin.elapsed().as_secs_f64());
-        let mut report = Report::read(&report_path);
         let (outcome, mut complaints) = match result {
             Ok(outcome) => (outcome, Vec::new()),
             Err(text) => (Outcome::default(), vec![text]),
         };
+        let mut report = Report::read(&report_path).unwrap_or_else(|torn| {
+            complaints.push(torn);
+            Report::default()
+        });
         let Outcome {
             answers,
             notes,

@@ -126,7 +126,10 @@ pub fn run_load(run: &Run, load: &Load, arguments: &[String]) -> Result<(), Stri
         }
     }
     text.extend(complaints);
-    let report = Report::read(&report_path);
+    let report = Report::read(&report_path).unwrap_or_else(|torn| {
+        text.push(torn);
+        Report::default()
+    });
     print_windows(run, load, &windows);
     if let Some(result) = &result {
         println!("    {}", &result[7..]);

@@ -131,8 +131,16 @@ pub fn run_plan(run: &Run, plan: &Plan) -> Outcome {
         switches: 0,
         time: Duration::ZERO,
     };
-    let ended = run_pair(run, plan, &report_path, begin, &mut outcome);
-    outcome.report = Report::read(&report_path);
+    let mut ended = run_pair(run, plan, &report_path, begin, &mut outcome);
+    match Report::read(&report_path) {
+        Ok(report) => outcome.report = report,
+        Err(text) => {
+            ended = Err(match ended {
+                Ok(()) => text,
+                Err(earlier) => format!("{earlier}\n      {text}"),
+            });
+        }
+    }
     outcome.time = begin.elapsed();
     outcome.verdict = match ended {
         Ok(()) => judge_switches(run, plan, &outcome),

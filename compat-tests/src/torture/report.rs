@@ -12,17 +12,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads a report file; a missing one is an empty report (nothing was preloaded).
-    #[must_use]
-    pub fn read(path: &Path) -> Report {
+    /// Reads a report file; a missing one is an empty report (nothing was preloaded). Each line is written by one system
+    /// call to the end of the file, so a line that cannot be read is a finding.
+    pub fn read(path: &Path) -> Result<Report, String> {
+        let wrong = |what: String| format!("the report {}: {what}", path.display());
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(wrong(error.to_string())),
+        };
         let mut report = Report::default();
-        for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
-            if let Ok(value) = serde_json::from_str::<serde_json::Value>(line) {
-                report.lines += 1;
-                collect(&value, String::new(), &mut report.numbers);
-            }
+        for line in text.lines() {
+            let value = serde_json::from_str::<serde_json::Value>(line)
+                .map_err(|error| wrong(format!("{error} in {line:?}")))?;
+            report.lines += 1;
+            collect(&value, String::new(), &mut report.numbers);
         }
-        report
+        Ok(report)
     }
 
     /// The sum for a counter, wherever in the line it stands.
@@ -77,5 +83,23 @@ fn collect(value: &serde_json::Value, key: String, numbers: &mut BTreeMap<String
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_a_finding() {
+        let path = std::env::temp_dir().join(format!("axio-report-test-{}", std::process::id()));
+        assert_eq!(Report::read(&path).map(|report| report.lines), Ok(0));
+        let whole = "{\"counters\":{\"upgrades\":2},\"reasons\":{\"none\":1}}\n";
+        std::fs::write(&path, format!("{whole}{whole}")).expect("a scratch file");
+        let report = Report::read(&path).expect("two lines");
+        assert_eq!((report.lines, report.sum("upgrades")), (2, 4));
+        std::fs::write(&path, format!("{whole}{}", &whole[..20])).expect("a scratch file");
+        assert!(Report::read(&path).is_err());
+        let _ = std::fs::remove_file(&path);
     }
 }

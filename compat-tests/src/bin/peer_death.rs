@@ -33,7 +33,7 @@ const KNOWN: &[Known] = &[
     known(
         "--quick",
         "",
-        "for each step one early and one late kill, of either end, and one that leaves bytes unread; twelve random ones",
+        "for each step one early and one late kill, of either end, with the survivor waiting in each way, and one that leaves bytes unread; twelve random ones",
     ),
     known(
         "--repeat",

@@ -19,6 +19,8 @@ struct StepResult {
     kills: u64,
     /// Of those, kills of the end that accepted.
     accepting_kills: u64,
+    /// By the way in which the survivor waits, in the order of [`Sleep::ALL`].
+    kills_by_sleep: [u64; 3],
     cases: u64,
     failures: u64,
     patterns: BTreeMap<String, u64>,
@@ -166,6 +168,38 @@ impl Settings {
                 }
             }
         }
+        self.cover_sleeps(worker, label, index, results);
+    }
+
+    /// Kills with the survivor waiting in those ways that no kill at this step has met so far.
+    fn cover_sleeps(
+        &self,
+        worker: &Run,
+        label: &'static str,
+        index: u64,
+        results: &Mutex<Results>,
+    ) {
+        let order = self.in_likely_order(label);
+        for (number, sleep) in Sleep::ALL.into_iter().enumerate() {
+            let is_covered = results.lock().is_ok_and(|results| {
+                results
+                    .get(label)
+                    .is_some_and(|result| result.kills_by_sleep[number] > 0)
+            });
+            let accepts = (index + number as u64).is_multiple_of(2);
+            let _ = is_covered
+                || (0..SEEDS_PER_STEP).any(|seed| {
+                    order.iter().any(|pattern| {
+                        [30, 3, 1].iter().any(|nth| {
+                            let death = Death::Step(label.to_owned(), *nth);
+                            let variant = index + 1000 * seed;
+                            let mut case = self.case(*pattern, variant, Some(accepts), death);
+                            case.sleep = sleep;
+                            self.try_case(worker, &case, label, results)
+                        })
+                    })
+                });
+        }
     }
 
     /// A late passage for the accepting end, when the connection is on the ring; an early one for the connecting end;
@@ -180,7 +214,8 @@ impl Settings {
         let try_to_kill = |pattern: Pattern, variant: u64, accepts: bool, passages: &[u64]| {
             passages.iter().any(|nth| {
                 let death = Death::Step(label.to_owned(), *nth);
-                let case = self.case(pattern, variant, Some(accepts), death);
+                let mut case = self.case(pattern, variant, Some(accepts), death);
+                case.sleep = Sleep::ALL[((index + u64::from(accepts)) % 3) as usize];
                 self.try_case(worker, &case, label, results)
             })
         };
@@ -196,6 +231,7 @@ impl Settings {
         if self.patterns.contains(&Pattern::Unread) {
             try_to_kill(Pattern::Unread, index, index.is_multiple_of(2), &[150]);
         }
+        self.cover_sleeps(worker, label, index, results);
     }
 
     /// Patterns with those first that are made for the step.
@@ -292,6 +328,9 @@ impl Settings {
             if outcome.killed {
                 result.kills += 1;
                 result.accepting_kills += u64::from(case.victim_accepts);
+                if let Some(number) = Sleep::ALL.iter().position(|sleep| *sleep == case.sleep) {
+                    result.kills_by_sleep[number] += 1;
+                }
                 *result
                     .patterns
                     .entry(format!("{:?}", case.pattern))
@@ -307,6 +346,7 @@ impl Settings {
             "step",
             "kills",
             "of the acceptor",
+            "survivor in recv, poll, epoll",
             "slowest end ms",
             "failures",
             "in patterns",
@@ -324,6 +364,10 @@ impl Settings {
                 row.to_owned(),
                 result.kills.to_string(),
                 result.accepting_kills.to_string(),
+                result
+                    .kills_by_sleep
+                    .map(|kills| kills.to_string())
+                    .join(" "),
                 format!("{:.1}", result.slowest.as_secs_f64() * 1e3),
                 result.failures.to_string(),
                 names.join(", "),
@@ -334,7 +378,17 @@ impl Settings {
             if never_reached {
                 println!("FAIL {row}: no pattern led a victim of either end there");
             }
-            failed += result.failures + u64::from(never_reached);
+            let not_asleep = row != NO_DEATH
+                && row != RANDOM_MOMENT
+                && !never_reached
+                && result.kills_by_sleep.contains(&0);
+            if not_asleep {
+                println!(
+                    "FAIL {row}: no kill there while the survivor waits in one of {:?}",
+                    Sleep::ALL
+                );
+            }
+            failed += result.failures + u64::from(never_reached) + u64::from(not_asleep);
             passed += result.cases - result.failures;
         }
         println!("\n{}", table.to_text());

@@ -1,5 +1,5 @@
 //! 5000 connections between one client and one server, 500 of them busy: all work, and within two seconds at least
-//! nine tenths of the busy ones' bytes travel by ring.
+//! nine tenths of the busy ones' bytes travel by ring. Then all are busy in turn, more than there are slots.
 
 use compat_tests::many_connections::client::{self, Load};
 use compat_tests::many_connections::driver::{Run, run_load};
@@ -24,6 +24,11 @@ const KNOWN: &[Known] = &[
         "bytes of a busy connection's request (default 1024)",
     ),
     known("--busy-ms", "N", "how long they are busy (default 2000)"),
+    known(
+        "--turn-ms",
+        "N",
+        "afterwards every connection is busy in its turn, at most so long (default 8000)",
+    ),
     known("--mode", "MODE", "evidence or eager; both unless given"),
     known("--quick", "", "1500 connections, 150 busy"),
     // What the program tells itself when it starts the two ends.
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         request_bytes: number("--request-bytes", 1024) as usize,
         busy_time: Duration::from_millis(number("--busy-ms", 2000)),
         window: Duration::from_millis(200),
+        turn_time: Duration::from_millis(number("--turn-ms", 8000)),
     };
     if load.busy == 0 || load.busy > load.connections || load.request_bytes == 0 {
         refuse(
@@ -88,6 +94,7 @@ fn main() -> ExitCode {
         ("--busy", load.busy),
         ("--request-bytes", load.request_bytes as u64),
         ("--busy-ms", load.busy_time.as_millis() as u64),
+        ("--turn-ms", load.turn_time.as_millis() as u64),
     ]
     .iter()
     .flat_map(|(name, value)| [(*name).to_owned(), value.to_string()])
@@ -107,7 +114,9 @@ fn main() -> ExitCode {
             library: library.clone(),
             mode,
             scratch: scratch.path().to_path_buf(),
-            watchdog: Duration::from_secs(60) + load.busy_time,
+            watchdog: Duration::from_secs(60)
+                + load.busy_time
+                + load.turn_time * load.connections.div_ceil(load.busy) as u32,
         };
         match run_load(&run, &load, &own_arguments) {
             Ok(()) => passed += 1,

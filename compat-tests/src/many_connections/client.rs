@@ -6,6 +6,9 @@ use crate::torture::status;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// Share of the connections of a turn that have a ring when it ends, percent, unless it lasts too long.
+pub const TURN_PERCENT: u64 = 60;
+
 /// What the client is to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -19,6 +22,8 @@ pub struct Load {
     pub busy_time: Duration,
     /// Length of the windows in which bytes are counted.
     pub window: Duration,
+    /// Afterwards all connections are busy in turn, as many at a time as before, each for at most so long.
+    pub turn_time: Duration,
 }
 
 struct Connection {
@@ -141,7 +146,7 @@ pub fn run(load: Load, port: u16, descriptors: u64) -> Result<(), String> {
     let stop = started + load.busy_time;
     let mut exchanges = 0;
     while Instant::now() < stop {
-        exchanges += client.exchange(
+        let made = client.exchange(
             &busy,
             u64::MAX,
             load.request_bytes,
@@ -150,14 +155,22 @@ pub fn run(load: Load, port: u16, descriptors: u64) -> Result<(), String> {
         let carried = client.carried(&busy);
         let (ring, kernel) = (carried.ring - last.ring, carried.kernel - last.kernel);
         println!(
-            "WINDOW {} {ring} {kernel} {}",
+            "WINDOW {} {ring} {kernel} {} {made}",
             started.elapsed().as_millis(),
             carried.accelerated
         );
+        exchanges += made;
         last = carried;
         window_end = Instant::now() + load.window;
     }
     let seconds = started.elapsed().as_secs_f64();
+    for group in all.chunks(load.busy as usize) {
+        client.take_turn(&load, group)?;
+    }
+    println!(
+        "NOTE each connection busy in its turn after {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
     client.exchange(&all, 2, 64, None)?;
     println!(
         "NOTE 2 more exchanges on each after {:.1} s",
@@ -233,6 +246,32 @@ impl Client {
             }
         }
         Ok(exchanges)
+    }
+
+    /// These connections are busy until enough of them have a ring, or for as long as a turn may last; prints where the
+    /// bytes of the last window travelled.
+    fn take_turn(&mut self, load: &Load, group: &[usize]) -> Result<(), String> {
+        let begin = Instant::now();
+        let mut before = self.carried(group);
+        loop {
+            let has_enough = before.accelerated * 100 >= group.len() as u64 * TURN_PERCENT;
+            // On the bare kernel there is nothing to wait for.
+            let is_last = has_enough || before.asked == 0 || begin.elapsed() >= load.turn_time;
+            let limit = Some(Instant::now() + load.window / 2);
+            let made = self.exchange(group, u64::MAX, load.request_bytes, limit)?;
+            let after = self.carried(group);
+            if is_last {
+                println!(
+                    "TURN {} {} {} {} {made}",
+                    begin.elapsed().as_millis(),
+                    after.ring - before.ring,
+                    after.kernel - before.kernel,
+                    after.accelerated
+                );
+                return Ok(());
+            }
+            before = after;
+        }
     }
 
     fn carried(&self, chosen: &[usize]) -> Carried {

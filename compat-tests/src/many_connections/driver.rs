@@ -13,6 +13,62 @@ use std::time::{Duration, Instant};
 /// Share of the busy connections' bytes that the rings must carry, percent.
 pub const WANTED_PERCENT: u64 = 90;
 
+/// Connections that can have a slot at a time: AXIO_SLOTS is left at its default.
+pub const SLOTS: u64 = 1024;
+
+/// Bytes of some connections in a time, and where they travelled.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Milliseconds since the beginning, or since that of the turn.
+    label: u64,
+    /// By ring, as the library counts.
+    ring: u64,
+    /// By kernel, as the library counts.
+    kernel: u64,
+    /// Connections with a direction on the ring at the end.
+    accelerated: u64,
+    /// Exchanges that the client has made and checked.
+    exchanges: u64,
+}
+
+impl Window {
+    fn read(words: &[&str]) -> Option<Window> {
+        let numbers: Vec<u64> = words.iter().map_while(|word| word.parse().ok()).collect();
+        let &[label, ring, kernel, accelerated, exchanges] = numbers.as_slice() else {
+            return None;
+        };
+        Some(Window {
+            label,
+            ring,
+            kernel,
+            accelerated,
+            exchanges,
+        })
+    }
+
+    /// Bytes that the client itself sent and received.
+    fn own_bytes(&self, load: &Load) -> u64 {
+        self.exchanges * 2 * load.request_bytes as u64
+    }
+
+    fn percent(&self, load: &Load) -> u64 {
+        (self.ring * 100)
+            .checked_div(self.own_bytes(load))
+            .unwrap_or(0)
+    }
+
+    /// The library's books and the test's own must agree.
+    fn check_books(&self, what: &str, load: &Load, text: &mut Vec<String>) {
+        let own = self.own_bytes(load);
+        if self.ring + self.kernel != own {
+            text.push(format!(
+                "{what}, {} ms: {own} bytes were moved, the library counts {} by ring and {} by kernel",
+                self.label, self.ring, self.kernel
+            ));
+        }
+    }
+}
+
 /// One run's setting.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -63,20 +119,17 @@ pub fn run_load(run: &Run, load: &Load, arguments: &[String]) -> Result<(), Stri
     };
     let list = with(&["--side", "client", "--port", port]);
     let mut client = start("client", run, &report_path, &list)?;
-    let mut windows = Vec::new();
+    let (mut windows, mut turns) = (Vec::new(), Vec::new());
     let mut result = None;
     let mut complaints = Vec::new();
     let mut hear = |line: String| {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["WINDOW", numbers @ ..] => {
-                windows.push(
-                    numbers
-                        .iter()
-                        .map(|n| n.parse().unwrap_or(0))
-                        .collect::<Vec<u64>>(),
-                );
-            }
+            [kind @ ("WINDOW" | "TURN"), numbers @ ..] => match Window::read(numbers) {
+                Some(window) if *kind == "TURN" => turns.push(window),
+                Some(window) => windows.push(window),
+                None => complaints.push(line),
+            },
             ["RESULT", "ring", ..] => result = Some(line),
             ["NOTE", ..] => println!("    {}", &line[5..]),
             _ => complaints.push(line),
@@ -130,16 +183,31 @@ pub fn run_load(run: &Run, load: &Load, arguments: &[String]) -> Result<(), Stri
         text.push(torn);
         Report::default()
     });
-    print_windows(run, load, &windows);
+    if run.library.is_some() {
+        print_windows("after ms", load, &windows);
+        print_windows("turn's ms", load, &turns);
+    }
     if let Some(result) = &result {
         println!("    {}", &result[7..]);
     }
     if run.library.is_some() {
         println!("    reported by the shim: {}", report.to_text());
-        judge(&windows, &mut text);
+        judge(load, &windows, &turns, &mut text);
+        if load.connections > SLOTS && report.sum("evictions") == 0 {
+            text.push(format!(
+                "{} connections were busy in turn, and nobody gave up one of {SLOTS} slots",
+                load.connections
+            ));
+        }
     }
-    if result.is_none() {
-        text.push("the client told no result".to_owned());
+    match &result {
+        None => text.push("the client told no result".to_owned()),
+        Some(result)
+            if run.library.is_some() && !result.contains(&format!(" asked {} ", load.busy)) =>
+        {
+            text.push(format!("not every busy socket had a status: {result}"));
+        }
+        Some(_) => {}
     }
     if text.is_empty() {
         Ok(())
@@ -148,40 +216,53 @@ pub fn run_load(run: &Run, load: &Load, arguments: &[String]) -> Result<(), Stri
     }
 }
 
-fn percent(window: &[u64]) -> u64 {
-    let (ring, kernel) = (window[1], window[2]);
-    (ring * 100).checked_div(ring + kernel).unwrap_or(0)
-}
-
-fn judge(windows: &[Vec<u64>], text: &mut Vec<String>) {
+fn judge(load: &Load, windows: &[Window], turns: &[Window], text: &mut Vec<String>) {
+    for (what, list) in [("window", windows), ("turn", turns)] {
+        for window in list {
+            window.check_books(what, load, text);
+        }
+    }
     match windows.last() {
-        Some(last) if percent(last) >= WANTED_PERCENT => {}
+        Some(last) if last.percent(load) >= WANTED_PERCENT => {}
         Some(last) => text.push(format!(
             "in the last window only {} % of the busy connections' bytes travelled by ring, {WANTED_PERCENT} wanted",
-            percent(last)
+            last.percent(load)
         )),
         None => text.push("no byte was counted".to_owned()),
     }
+    for (number, turn) in turns.iter().enumerate() {
+        // The last turn may be of fewer.
+        let group = load.busy.min(load.connections - number as u64 * load.busy);
+        if turn.accelerated * 2 < group {
+            text.push(format!(
+                "in turn {number} only {} of {group} busy connections had a ring after {} ms",
+                turn.accelerated, turn.label
+            ));
+        }
+    }
+    let wanted_turns = load.connections.div_ceil(load.busy) as usize;
+    if turns.len() != wanted_turns {
+        text.push(format!("{} turns of {wanted_turns}", turns.len()));
+    }
 }
 
-fn print_windows(run: &Run, load: &Load, windows: &[Vec<u64>]) {
-    if run.library.is_none() {
-        return;
-    }
+fn print_windows(label: &str, load: &Load, windows: &[Window]) {
     let mut table = Table::new(&[
-        "after ms",
+        label,
         "ring bytes",
         "kernel bytes",
         "by ring",
         "accelerated",
+        "exchanges",
     ]);
-    for window in windows.iter().filter(|window| window.len() == 4) {
+    for window in windows {
         table.line(&[
-            window[0].to_string(),
-            window[1].to_string(),
-            window[2].to_string(),
-            format!("{} %", percent(window)),
-            format!("{} of {}", window[3], load.busy),
+            window.label.to_string(),
+            window.ring.to_string(),
+            window.kernel.to_string(),
+            format!("{} %", window.percent(load)),
+            format!("{} of {}", window.accelerated, load.busy),
+            window.exchanges.to_string(),
         ]);
     }
     println!("{}", table.to_text());

@@ -7,7 +7,7 @@ use crate::torture::content::{Content, LOCATABLE_BYTES};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Words in front of the map of bytes.
-const HEAD_WORDS: usize = 16;
+const HEAD_WORDS: usize = 24;
 /// One counter for each byte value.
 const SMALL_WORDS: usize = 256;
 
@@ -48,6 +48,9 @@ impl Board {
         12 waits "Readiness calls made."
         13 leaving "Not 0: the reader shall stop, the side leaves."
         14 paced "Not 0: the shim answers, so writers wait for forced switches."
+        15 split "Looks since whose predecessor one direction moved bytes by ring and the other one by kernel, without a switch."
+        16 wanting "Not 0: the side controls switches, and what it writes goes by kernel."
+        17 holds "Chunks of a long stream that were held back meanwhile."
     }
 
     /// Books a chunk that a reader with competitors received: finds its place, refuses a byte seen before.

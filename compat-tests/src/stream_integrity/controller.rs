@@ -6,6 +6,7 @@ use crate::torture::calls;
 use crate::torture::hang;
 use crate::torture::random::Random;
 use crate::torture::status::{self, STATE_ACCELERATED};
+use kmod_interface::ioctl::Status;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -58,9 +59,9 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             || (side.board.written().load(SeqCst) < own.bytes / 100 * LAST_TOGGLE_PERCENT
                 && side.board.received().load(SeqCst) < side.incoming() / 100 * LAST_TOGGLE_PERCENT)
     };
-    // A long stream stays on the ring for some megabytes.
+    // A long stream stays on the ring for some megabytes, counted from when it is found there.
     let longest_on_ring = if side.plan.is_large {
-        Duration::from_secs(1)
+        Duration::from_secs(5)
     } else {
         Duration::from_millis(3)
     };
@@ -68,6 +69,8 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
     let mut next_toggle = progress(side) + random.below(total / 64 + 1);
     let mut wanted_since = Instant::now();
     let mut last = (progress(side), Instant::now());
+    let mut before: Option<Status> = None;
+    let mut was_on_ring = false;
     while !stopping.load(SeqCst) {
         std::thread::sleep(Duration::from_micros(random.between(100, 1500)));
         if side.board.failed().load(SeqCst) != 0 {
@@ -90,22 +93,38 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             u64::from(state.switches_out) + u64::from(state.switches_in),
             SeqCst,
         );
+        if before.is_some_and(|before| moved_by_both_carriers(&before, &state)) {
+            board.split().fetch_add(1, SeqCst);
+        }
+        before = Some(state);
         if !own.controls {
             continue;
         }
+        // A long stream's writers wait for their own direction, whoever took it from the ring.
+        let is_on_ring = if side.plan.is_large {
+            state.switches_out % 2 == 1
+        } else {
+            state.state == STATE_ACCELERATED
+        };
+        board.wanting().store(u64::from(!is_on_ring), SeqCst);
+        if side.plan.is_large && is_on_ring && !was_on_ring {
+            next_toggle = position + random.between(total / 64, total / 12);
+            wanted_since = Instant::now();
+        }
+        was_on_ring = is_on_ring;
         if !asked_for_ring {
             request(side, true);
             asked_for_ring = true;
             wanted_since = Instant::now();
             next_toggle = position + random.below(total / 64 + 1);
-        } else if state.state == STATE_ACCELERATED
+        } else if is_on_ring
             && may_toggle()
             && (position >= next_toggle || wanted_since.elapsed() > longest_on_ring)
         {
             request(side, false);
             asked_for_ring = false;
             board.toggles().fetch_add(1, SeqCst);
-        } else if state.state != STATE_ACCELERATED && wanted_since.elapsed() > INSIST {
+        } else if !is_on_ring && wanted_since.elapsed() > INSIST {
             // The shim may have found a retreat of its own necessary and wait for new evidence: a program that asks
             // does not need any.
             request(side, true);
@@ -118,6 +137,25 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             SeqCst,
         );
     }
+}
+
+/// True when no direction has switched between two looks, and one of them moved bytes by ring, the other one by kernel.
+fn moved_by_both_carriers(before: &Status, after: &Status) -> bool {
+    if (before.switches_out, before.switches_in) != (after.switches_out, after.switches_in) {
+        return false;
+    }
+    let (by_ring, by_kernel) = match (after.switches_out % 2, after.switches_in % 2) {
+        (1, 0) => (
+            after.ring_bytes_out > before.ring_bytes_out,
+            after.kernel_bytes_in > before.kernel_bytes_in,
+        ),
+        (0, 1) => (
+            after.ring_bytes_in > before.ring_bytes_in,
+            after.kernel_bytes_out > before.kernel_bytes_out,
+        ),
+        _ => return false,
+    };
+    by_ring && by_kernel
 }
 
 fn request(side: &Side, enable: bool) {

@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+/// Share of a long stream's bytes that the ring must carry, in each direction, percent.
+pub const WANTED_LARGE_PERCENT: u64 = 25;
+
 /// How seeds are run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -47,6 +50,8 @@ pub struct Outcome {
     pub numbers: BTreeMap<String, u64>,
     /// Most switches a side counted on its connection.
     pub switches: u64,
+    /// Share of a direction's bytes that went by ring, percent: the lesser of the two. Of a side's last process only.
+    pub ring_percent: u64,
     /// How long it took.
     pub time: Duration,
 }
@@ -129,6 +134,7 @@ pub fn run_plan(run: &Run, plan: &Plan) -> Outcome {
         report: Report::default(),
         numbers: BTreeMap::new(),
         switches: 0,
+        ring_percent: 0,
         time: Duration::ZERO,
     };
     let mut ended = run_pair(run, plan, &report_path, begin, &mut outcome);
@@ -226,6 +232,13 @@ fn run_pair(
     }
     if complaints.is_empty() {
         let (sent, got) = (client.numbers(), server.numbers());
+        let share = |numbers: &BTreeMap<String, u64>| {
+            let number = |name| numbers.get(name).copied().unwrap_or(0);
+            (number("by_ring") * 100)
+                .checked_div(number("written"))
+                .unwrap_or(0)
+        };
+        outcome.ring_percent = share(&sent).min(share(&got));
         let crossed = [(&sent, &got, End::Client), (&got, &sent, End::Server)];
         for (from, to, end) in crossed {
             let written = from.get("written");
@@ -296,10 +309,17 @@ fn judge_switches(run: &Run, plan: &Plan, outcome: &Outcome) -> Verdict {
             report.to_text()
         ));
     }
+    if plan.is_large && outcome.ring_percent < WANTED_LARGE_PERCENT {
+        return Verdict::Failed(format!(
+            "only {} % of a direction's bytes went by ring, {WANTED_LARGE_PERCENT} wanted; {}",
+            outcome.ring_percent,
+            report.to_text()
+        ));
+    }
     if outcome.switches >= WANTED_SWITCHES {
         return Verdict::Passed;
     }
-    if !plan.can_switch_often() || (plan.may_never_meet() && outcome.switches == 0) {
+    if !plan.can_switch_often() {
         return Verdict::StayedOnKernel;
     }
     Verdict::Failed(format!(

@@ -62,7 +62,7 @@ impl Plan {
         let warms_up = random.below(4) != 0;
         // A few exchanges, so that both ends find each other; or so many that the ring carries before the rest begins.
         let is_cold = !(leaves || bursts || idle.is_some() || warms_up);
-        let warm_up_rounds = if is_cold { 6 } else { 40 };
+        let mut warm_up_rounds = if is_cold { 6 } else { 40 };
         let sides = [0, 1].map(|index| {
             let is_idle = idle == Some(index);
             let bytes = if is_idle {
@@ -79,6 +79,14 @@ impl Plan {
                 is_cold,
             )
         });
+        if sides
+            .iter()
+            .any(|side| side.fork == ForkAt::Start(Share::Everything))
+        {
+            // The processes that could find each other at the first exchange are not those that make it: the next
+            // chances are at the 8th and the 64th (TRUST.md, discovery 1 and 2).
+            warm_up_rounds = 90;
+        }
         let mut plan = Plan {
             seed,
             base_bytes,
@@ -151,19 +159,16 @@ impl Plan {
         })
     }
 
-    /// True when the processes that could find each other at the first exchange fork before it: their children look at
-    /// their own later turns, which in two streams need not fall together (TRUST.md, discovery 1 and 2).
-    #[must_use]
-    pub fn may_never_meet(&self) -> bool {
-        self.sides
-            .iter()
-            .any(|side| matches!(side.fork, ForkAt::Start(_)))
-    }
-
     /// True when each process reports what its own end counted: what a forked child counts is in no report.
     #[must_use]
     pub fn is_fully_reported(&self) -> bool {
         self.sides.iter().all(|side| side.fork == ForkAt::Never)
+    }
+
+    /// True when both directions carry as many bytes as every seed was to have behind its warm-up and burst.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.sides.iter().all(|side| side.bytes >= self.base_bytes)
     }
 
     /// One seed for a long stream: threads that block, few switches for each byte.

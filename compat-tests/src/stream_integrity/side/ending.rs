@@ -96,11 +96,14 @@ impl Side {
         }
         let count = |word: &std::sync::atomic::AtomicU64| word.load(SeqCst);
         let board = &self.board;
+        let by_ring = status::status(self.descriptor).map_or(0, |state| state.ring_bytes_out);
         let text = format!(
-            "RESULT written {} received {received} switches {} toggles {} calls {} again {} interrupted {} waits {}\n",
+            "RESULT written {} received {received} by_ring {by_ring} switches {} toggles {} split {} calls {} again {} \
+             interrupted {} waits {}\n",
             count(board.written()),
             count(board.switches()),
             count(board.toggles()),
+            count(board.split()),
             count(board.calls()),
             count(board.again()),
             count(board.interrupted()),

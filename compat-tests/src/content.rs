@@ -1,50 +1,37 @@
 //! Bytes that are a function of their position, and how a transcript shows bytes.
 
+use crate::torture::content::Content;
+
 /// Longest run of bytes that a transcript shows as text.
 const SHOWN_BYTES: usize = 48;
 
-/// The eight bytes of the stream named by `seed` that begin at position `8 * index`.
-fn word_at(seed: u64, index: u64) -> [u8; 8] {
-    let mut word = seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (word ^ (word >> 31)).to_le_bytes()
+/// The stream of a seed is one direction of the torture programs' content.
+fn stream(seed: u64) -> Content {
+    Content::new(seed, 0)
 }
 
 /// The byte at a position: a lost, doubled or moved byte changes what follows it.
 #[must_use]
 pub fn byte_at(seed: u64, position: u64) -> u8 {
-    word_at(seed, position / 8)[(position % 8) as usize]
+    let mut byte = [0];
+    stream(seed).fill(position, &mut byte);
+    byte[0]
 }
 
 /// `length` bytes of the stream from `position` on.
 #[must_use]
 pub fn bytes_from(seed: u64, position: u64, length: usize) -> Vec<u8> {
-    let skipped = (position % 8) as usize;
-    let mut bytes = Vec::with_capacity(length + 16);
-    let mut index = position / 8;
-    while bytes.len() < skipped + length {
-        bytes.extend_from_slice(&word_at(seed, index));
-        index += 1;
-    }
-    bytes.drain(..skipped);
-    bytes.truncate(length);
+    let mut bytes = vec![0; length];
+    stream(seed).fill(position, &mut bytes);
     bytes
 }
 
 /// The first position at which the bytes are not those of the stream.
 #[must_use]
 pub fn first_difference(seed: u64, position: u64, bytes: &[u8]) -> Option<u64> {
-    let expected = bytes_from(seed, position, bytes.len());
-    if expected == bytes {
-        return None;
-    }
-    let index = expected
-        .iter()
-        .zip(bytes)
-        .take_while(|(expected, byte)| expected == byte)
-        .count();
-    Some(position + index as u64)
+    stream(seed)
+        .mismatch(position, bytes)
+        .map(|index| position + index as u64)
 }
 
 /// FNV-1a: short, and enough to tell two runs apart.

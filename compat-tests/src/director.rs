@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::calls::processes;
 use crate::case::{Case, Kind, Mode};
 use crate::stage::Role;
+use crate::torture::hang;
 
 /// What every run needs to know.
 #[derive(Clone)]
@@ -235,7 +236,11 @@ fn wait(players: &mut [Player], watchdog: Duration, run: &mut Run) {
             run.failures
                 .push(format!("hang: not over after {} s", watchdog.as_secs()));
             for player in players.iter().filter(|player| player.ended.is_none()) {
-                describe(player, &mut run.failures);
+                run.failures.push(format!(
+                    "  {:?} {}",
+                    player.role,
+                    hang::describe_threads(player.child.id() as i32)
+                ));
             }
             break;
         }
@@ -248,29 +253,6 @@ fn wait(players: &mut [Player], watchdog: Duration, run: &mut Run) {
         if player.ended.is_none() {
             player.ended = player.child.wait().ok();
         }
-    }
-}
-
-/// Where each thread of a process that does not end is.
-fn describe(player: &Player, failures: &mut Vec<String>) {
-    let threads = Path::new("/proc")
-        .join(player.child.id().to_string())
-        .join("task");
-    for thread in std::fs::read_dir(threads).into_iter().flatten().flatten() {
-        let look = |name: &str| {
-            std::fs::read_to_string(thread.path().join(name))
-                .unwrap_or_default()
-                .trim()
-                .replace('\n', " ")
-        };
-        failures.push(format!(
-            "  {:?} thread {}: wchan {}, system call {}, stack {}",
-            player.role,
-            thread.file_name().to_string_lossy(),
-            look("wchan"),
-            look("syscall"),
-            look("stack")
-        ));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::calls;
 
-/// One piece of text for each thread: name, kernel function it waits in, system call with its arguments.
+/// One piece of text for each thread: name, kernel function it waits in, system call with its arguments, and the kernel's
+/// stack where we may see it.
 #[must_use]
 pub fn describe_threads(process: i32) -> String {
     let mut text = format!("process {process}:");
@@ -14,11 +15,12 @@ pub fn describe_threads(process: i32) -> String {
                 .unwrap_or_default()
         };
         text.push_str(&format!(
-            " [{} {} waits in '{}' syscall {}]",
+            " [{} {} waits in '{}' syscall {} stack {}]",
             entry.file_name().to_string_lossy(),
             read("comm"),
             read("wchan"),
             read("syscall"),
+            read("stack").replace('\n', " "),
         ));
     }
     text

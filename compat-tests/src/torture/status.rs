@@ -1,8 +1,8 @@
 //! Axio's two requests on a plain descriptor, as a program makes them.
-#![expect(unsafe_code, reason = "ioctl")]
 
-use super::calls::{Outcome, errno};
-use kmod_interface::ioctl::{AXIO_SIOCACCEL, AXIO_SIOCSTATUS, Acceleration, Status};
+use super::calls::Outcome;
+use crate::calls::options;
+use kmod_interface::ioctl::Status;
 use kmod_interface::reason::Reason;
 
 /// State of the status request: a direction is on the ring.
@@ -10,40 +10,12 @@ pub const STATE_ACCELERATED: u32 = 4;
 
 /// What Axio tells of a socket; without the shim the kernel's own error (ENOTTY).
 pub fn status(descriptor: i32) -> Outcome<Status> {
-    let mut status = Status {
-        version: 1,
-        ..Status::default()
-    };
-    // SAFETY: the request's length is this structure's.
-    let result = unsafe {
-        libc::ioctl(
-            descriptor,
-            AXIO_SIOCSTATUS as libc::c_ulong,
-            &raw mut status,
-        )
-    };
-    if result < 0 { Err(errno()) } else { Ok(status) }
+    options::status(descriptor).map_err(|errno| errno.0)
 }
 
-/// Asks for the fast path (true) or the kernel (false).
-pub fn accelerate(descriptor: i32, enable: bool) -> Outcome<Acceleration> {
-    let mut request = Acceleration {
-        enable: u32::from(enable),
-        reason: 0,
-    };
-    // SAFETY: the request's length is this structure's.
-    let result = unsafe {
-        libc::ioctl(
-            descriptor,
-            AXIO_SIOCACCEL as libc::c_ulong,
-            &raw mut request,
-        )
-    };
-    if result < 0 {
-        Err(errno())
-    } else {
-        Ok(request)
-    }
+/// Asks for the fast path (true) or the kernel (false); the code of the reason that holds afterwards.
+pub fn accelerate(descriptor: i32, enable: bool) -> Outcome<u32> {
+    options::accelerate(descriptor, enable).map_err(|errno| errno.0)
 }
 
 /// One line about a socket, for a failure's text.

@@ -125,8 +125,14 @@ pub fn own_start() -> u64 {
     match link {
         Ok(bytes) if name.get(..bytes) != Some(FIRST_TIME_NAMESPACE) => 0,
         // Before Linux 5.6 there is but one.
-        Ok(_) | Err(_) => Stat::read(b"/proc/self/stat").map_or(0, |stat| stat.start),
+        Ok(_) | Err(_) => own_start_seen_here(),
     }
+}
+
+/// The same as this process sees it in its own time namespace.
+#[must_use]
+pub fn own_start_seen_here() -> u64 {
+    Stat::read(b"/proc/self/stat").map_or(0, |stat| stat.start)
 }
 
 /// PROC_TIME_INIT_INO of include/linux/proc_ns.h.
@@ -191,6 +197,10 @@ mod tests {
         let process = kernel_call::process_id();
         let start = own_start();
         assert_ne!(start, 0);
+        let stat = std::fs::read_to_string("/proc/self/stat").expect("own");
+        let (_, rest) = stat.rsplit_once(')').expect("a name");
+        let field = rest.split_whitespace().nth(22 - 3).expect("field 22");
+        assert_eq!(own_start_seen_here(), field.parse().expect("a number"));
         assert!(process_lives(process, start));
         assert!(process_lives(process, 0));
         assert!(!process_lives(process, start + 1));

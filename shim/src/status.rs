@@ -127,9 +127,11 @@ fn make_page() -> Option<*mut u8> {
     };
     word32(header::PROCESS, fastpath::kernel_call::process_id());
     word32(header::VERSION, VERSION);
+    // With the id it tells the process that a page is about from a later one.
+    let start = fastpath::life::own_start_seen_here();
     // SAFETY: an aligned word inside the header.
     unsafe {
-        (*page.add(header::START_TIME).cast::<AtomicU64>()).store(start_time(), Ordering::Release);
+        (*page.add(header::START_TIME).cast::<AtomicU64>()).store(start, Ordering::Release);
     }
     let mut name = [0u8; 32];
     if let Ok(file) = rustix::fs::open(
@@ -153,33 +155,6 @@ fn make_page() -> Option<*mut u8> {
 fn fits_file_size(bytes: u64) -> bool {
     const RLIMIT_FSIZE: usize = 1;
     fastpath::kernel_call::resource_limit(RLIMIT_FSIZE).is_ok_and(|limit| bytes <= limit)
-}
-
-/// When this process started, in clock ticks since boot as proc(5) tells it; 0 where there is no /proc. With its id it
-/// tells the process that a page is about from a later one.
-fn start_time() -> u64 {
-    // Names have at most 64 bytes, the numbers before field 22 at most 20 digits each.
-    let mut text = [0u8; 512];
-    let length = rustix::fs::open(
-        c"/proc/self/stat",
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .and_then(|file| rustix::io::read(&file, &mut text))
-    .unwrap_or(0);
-    start_time_in(text.get(..length).unwrap_or(&[])).unwrap_or(0)
-}
-
-/// Field 22. The second field is the program's name, which may hold anything, so counting begins behind the last
-/// parenthesis.
-fn start_time_in(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let field = stat
-        .get(name_end + 1..)?
-        .split(|byte| *byte == b' ')
-        .filter(|field| !field.is_empty())
-        .nth(22 - 3)?;
-    core::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// Pages of ancestors, still mapped because rows of connections that came by fork lie there.
@@ -463,27 +438,5 @@ impl Text {
             }
         }
         self.push(digits.get(at..).unwrap_or(&[]));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_start_time_is_the_one_that_proc_tells() {
-        let stat = std::fs::read_to_string("/proc/self/stat").expect("own");
-        let (_, rest) = stat.rsplit_once(')').expect("a name");
-        let field = rest.split_whitespace().nth(22 - 3).expect("field 22");
-        assert_eq!(start_time(), field.parse().expect("a number"));
-        assert!(start_time() > 0);
-    }
-
-    #[test]
-    fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
-        let stat = b"7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
-        assert_eq!(start_time_in(stat), Some(4711));
-        assert_eq!(start_time_in(b"7 (a"), None);
-        assert_eq!(start_time_in(b""), None);
     }
 }

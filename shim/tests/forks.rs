@@ -55,3 +55,8 @@ fn what_a_child_writes_that_has_given_up_privileges_reaches_no_relative() {
 fn behind_a_filter_no_call_is_made_that_the_program_does_not_make() {
     same_as_the_kernel("filtered");
 }
+
+#[test]
+fn a_number_that_the_program_has_taken_from_the_library_is_its_own_in_children_too() {
+    same_as_the_kernel("numbers");
+}

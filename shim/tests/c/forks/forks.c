@@ -4,12 +4,14 @@
  *   forks holders              a manager forks more workers than a connection can have holders, with it in its set
  *   forks crashed              so many workers, one after the other, all killed asleep in recv
  *   forks parted               children give up privileges, and then write over all memory that looks shared
+ *   forks numbers              a program closes the numbers it does not know, and uses one of them itself
  *   forks filtered             children let no system call happen but few, and go on with what they inherited
  *
  * Prints what happened, which is the same on the bare kernel. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/tcp.h>
@@ -358,6 +360,46 @@ static void filtered(void)
     printf("filtered\n");
 }
 
+/* Where the statistics page is found; -1 on the bare kernel. */
+static int page_number(void)
+{
+    for (int number = 3; number < 4096; number++) {
+        char path[32], file[64] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%d", number);
+        if (readlink(path, file, sizeof file - 1) > 0 && !strncmp(file, "/memfd:axio", 11))
+            return number;
+    }
+    return -1;
+}
+
+static void numbers(void)
+{
+    int descriptors[64], status;
+    pid_t peer = connect_all(descriptors, 1);
+    exchange(descriptors[0], EXCHANGES);
+    int found = page_number(), number = found < 0 ? 600 : found, mine = open("/dev/null", O_RDONLY);
+    must((found < 0 || !close(found)) && mine >= 0 && dup2(mine, number) == number, "a number");
+    pid_t child = fork();
+    if (child == 0)
+        _exit(fcntl(number, F_GETFD) < 0);
+    must(waitpid(child, &status, 0) == child, "child");
+    printf("the child's number is closed: %d\n", status != 0);
+    fflush(stdout);
+    close(descriptors[0]);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+    /* The page is shown again after some more sockets. */
+    for (int time = 0; time < 2; time++) {
+        peer = connect_all(descriptors, 64);
+        for (int index = 0; index < 64; index++) {
+            exchange(descriptors[index], 3);
+            close(descriptors[index]);
+        }
+        must(waitpid(peer, 0, 0) == peer, "peer");
+    }
+    must(found < 0 || page_number() >= 0, "the page can be found");
+    must(fcntl(number, F_GETFD) == 0, "the program's number");
+}
+
 int main(int count, char **words)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -370,6 +412,8 @@ int main(int count, char **words)
         crashed();
     else if (count == 2 && !strcmp(words[1], "parted"))
         parted();
+    else if (count == 2 && !strcmp(words[1], "numbers"))
+        numbers();
     else if (count == 2 && !strcmp(words[1], "filtered"))
         filtered();
     else

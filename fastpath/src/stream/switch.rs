@@ -392,6 +392,19 @@ impl Stream {
         self.ask_for_retreat();
     }
 
+    /// Test builds: what this side sends goes back to the kernel, and may come again.
+    #[cfg(feature = "test-paths")]
+    pub fn retreat_once(&self) {
+        if self.lock_sending().is_err() {
+            return;
+        }
+        let is_on_ring = self.is_bound() && self.endpoint.tx_ep.get() & 1 == 1;
+        if is_on_ring && self.endpoint.over.get() == 0 && self.endpoint.write_shut.get() == 0 {
+            self.retreat(RetreatCause::Local);
+        }
+        self.unlock_sending();
+    }
+
     /// The ring is wanted (again).
     pub fn wish(&self) {
         self.endpoint.wished.store(1, Ordering::Release);

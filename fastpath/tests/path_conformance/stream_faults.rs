@@ -129,7 +129,7 @@ fn a_leaver_reads_no_bell_of_a_far_side_that_is_stopped_in_the_middle_of_a_switc
     connection.upgrade();
     // A far side that announced itself and then is late for the leaver's own fence only: `ringing` is seen, no switch.
     connection.joined.paths[0].stop_far(true);
-    connection.sides[1].stream().give_way_to_bulk();
+    connection.sides[1].stream().retreat_once();
     connection.leave(0);
     connection.joined.paths[0].stop_far(false);
     connection.joined.paths[0].see_all();

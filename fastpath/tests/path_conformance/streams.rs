@@ -68,7 +68,7 @@ pub fn step<End: Path + Into<Chosen>>(
         85..=86 => side.stream().release(),
         87..=93 => side.stream().wish(),
         94 => side.stream().ask_for_retreat(),
-        95 => side.stream().give_way_to_bulk(),
+        95 => side.stream().retreat_once(),
         96 if mix.leaves && !side.has_left && connection.random.chance(5) => {
             connection.leave(who);
         }
@@ -172,7 +172,7 @@ fn a_reader_that_meets_a_switch_takes_the_last_bytes_of_the_ring_first() {
             connection.upgrade();
             let before = connection.counts.retreats;
             assert_eq!(connection.send(0, 10), Ok(10));
-            connection.sides[0].stream().give_way_to_bulk();
+            connection.sides[0].stream().retreat_once();
             assert_eq!(connection.send(0, 10), Ok(10));
             switches += connection.counts.retreats - before;
             connection.drain();

@@ -180,6 +180,9 @@ pub const WAITER: &[Case] = &[
     waiter(2, TWICE, Some(WaiterBug::RungIsPresentArm), sound(13_112_934, 2)).long(),
     waiter(1, TWICE, Some(WaiterBug::LostExchangeGivesUp), sound(879_231, 2)),
     waiter(2, TWICE, Some(WaiterBug::LostExchangeGivesUp), sound(6_624_090, 2)),
+    waiter(1, TWICE, None, sound(3_753_505, 2)).closing(),
+    waiter(1, TWICE, Some(WaiterBug::NotedBeforeAnnounce), Expected::Fails(DeadEnd)).closing(),
+    waiter(1, TWICE, Some(WaiterBug::CloserDoesNotKick), Expected::Fails(DeadEnd)).closing(),
 ];
 
 const fn holds(configuration: &'static str, states: usize, most_bells: u8) -> Case {
@@ -208,6 +211,7 @@ const fn waiter(
         subject: Subject::Waiter(Waiter {
             threads,
             publications,
+            closes: false,
             bug,
         }),
         expected,
@@ -227,6 +231,19 @@ impl Case {
                 ..self
             },
             Subject::Waiter(_) => self,
+        }
+    }
+
+    const fn closing(self) -> Case {
+        match self.subject {
+            Subject::Waiter(waiter) => Case {
+                subject: Subject::Waiter(Waiter {
+                    closes: true,
+                    ..waiter
+                }),
+                ..self
+            },
+            Subject::Switch(..) => self,
         }
     }
 
@@ -280,7 +297,11 @@ impl Subject {
             ),
             Subject::Waiter(waiter) => {
                 let [first, second, third] = waiter.publications;
-                let name = format!("waiter {}, {first}+{second}+{third}", waiter.threads);
+                let closes = if waiter.closes { ", one closes" } else { "" };
+                let name = format!(
+                    "waiter {}, {first}+{second}+{third}{closes}",
+                    waiter.threads
+                );
                 (name, waiter.bug.map_or("", WaiterBug::name))
             }
         }

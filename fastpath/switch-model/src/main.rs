@@ -11,7 +11,7 @@ use switch_model::waiter::{MOST_THREADS, Waiter, WaiterBug};
 const USAGE: &str = "usage: switch-model list
        switch-model check [--quick]
        switch-model run CONFIGURATION [BUG] [--trace]
-       switch-model waiter THREADS [BUG] [--trace]";
+       switch-model waiter THREADS [BUG | closes] [--trace]";
 
 /// More does not fit into 8 GiB.
 const MOST_STATES: usize = 40_000_000;
@@ -58,9 +58,10 @@ fn switch_named(name: &str, bug: Option<&str>) -> Option<Subject> {
 }
 
 fn waiter_named(threads: &str, bug: Option<&str>) -> Option<Subject> {
+    let closes = bug == Some("closes");
     let bug = match bug {
-        Some(bug) => Some(WaiterBug::from_name(bug)?),
-        None => None,
+        Some(bug) if !closes => Some(WaiterBug::from_name(bug)?),
+        _ => None,
     };
     let threads = threads
         .parse()
@@ -70,6 +71,11 @@ fn waiter_named(threads: &str, bug: Option<&str>) -> Option<Subject> {
     Some(Subject::Waiter(Waiter {
         threads,
         publications,
+        closes: closes
+            || matches!(
+                bug,
+                Some(WaiterBug::NotedBeforeAnnounce | WaiterBug::CloserDoesNotKick)
+            ),
         bug,
     }))
 }

@@ -2,6 +2,9 @@
 //!
 //! Two ringer processes: process 0 has connections 0 and 1, a thread each; process 1 has connection 2. The waiter is one
 //! set with up to three threads in it. `rung` belongs to a ringer process, and its threads update it without a lock.
+//!
+//! Connection 0 may be closed by another thread of the set's process while the set sleeps: LEAVE, which a ringer sees in
+//! ANNOUNCE, and which takes the bells that have come.
 
 use crate::deliberate_bugs::changes;
 use crate::search::{Model, Transition, Transitions};
@@ -26,6 +29,10 @@ changes! {
         RearmSameValue "rearm-same-value",
         /// A thread of the set goes to sleep without looking again after arming.
         NoSecondLook "no-second-look",
+        /// `rung` is noted before ANNOUNCE, which may forbid the bell.
+        NotedBeforeAnnounce "noted-before-announce",
+        /// Whoever closes a connection and takes its bells does not kick the set.
+        CloserDoesNotKick "closer-does-not-kick",
     }
 }
 
@@ -36,6 +43,8 @@ pub struct Waiter {
     pub threads: usize,
     /// How often each connection becomes ready.
     pub publications: [u8; CONNECTIONS],
+    /// Connection 0 may be closed.
+    pub closes: bool,
     /// What is done differently.
     pub bug: Option<WaiterBug>,
 }
@@ -51,8 +60,25 @@ enum Ringer {
     LoadRung { arm: u8 },
     /// Move `rung` forward, unless another thread was faster.
     Exchange { arm: u8, rung: u8 },
+    /// ANNOUNCE, before `rung` is noted.
+    Announce { arm: u8 },
+    /// ANNOUNCE: `ringing` is set; look at `gone`.
+    Look { arm: u8 },
+    /// Deliberate bug: the same behind the note.
+    LookLate,
     /// Send the bell.
     Ring,
+}
+
+/// Where the thread stands that closes connection 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Closer {
+    /// It has not begun; perhaps it never will.
+    Open,
+    /// LEAVE 1: `gone` is written.
+    Gone,
+    /// LEAVE is done.
+    Closed,
 }
 
 /// Where a thread of the set stands.
@@ -85,6 +111,11 @@ pub struct State {
     asleep: u8,
     ringers: [Ringer; CONNECTIONS],
     sleepers: [Sleeper; MOST_THREADS],
+    closer: Closer,
+    /// `ringing` of connection 0.
+    ringing: bool,
+    /// A sleeper is to wake without a bell.
+    kicked: bool,
 }
 
 impl State {
@@ -115,12 +146,24 @@ impl Model for Waiter {
             asleep: 0,
             ringers: [Ringer::Idle; CONNECTIONS],
             sleepers,
+            closer: if self.closes {
+                Closer::Open
+            } else {
+                Closer::Closed
+            },
+            ringing: false,
+            kicked: false,
         }
     }
 
     fn successors(&self, state: &State, out: &mut Transitions<State>) -> Result<(), Violation> {
         let ringers = (0..CONNECTIONS).filter_map(|connection| self.ring(state, connection));
         let sleepers = (0..MOST_THREADS).filter_map(|thread| self.sleep(state, thread));
+        let closer = self.close(state);
+        // Nobody need ever close it.
+        let optional = state.closer == Closer::Open;
+        out.0
+            .extend(closer.map(|after| Transition { after, optional }));
         out.0
             .extend(ringers.chain(sleepers).map(|after| Transition {
                 after,
@@ -138,14 +181,36 @@ impl Model for Waiter {
 }
 
 impl Waiter {
+    /// The next step of the thread that closes connection 0.
+    fn close(&self, state: &State) -> Option<State> {
+        let mut after = *state;
+        after.closer = match state.closer {
+            Closer::Open => Closer::Gone,
+            Closer::Gone if state.ringing => return None,
+            Closer::Gone => {
+                after.kicked |=
+                    state.bells[0] > 0 && self.bug != Some(WaiterBug::CloserDoesNotKick);
+                after.bells[0] = 0;
+                after.ready[0] = 0;
+                Closer::Closed
+            }
+            Closer::Closed => return None,
+        };
+        Some(after)
+    }
+
     /// The next step of a connection's ringer.
     fn ring(&self, state: &State, connection: usize) -> Option<State> {
         let mut after = *state;
+        let announces = self.closes && connection == 0;
+        let is_closed = announces && state.closer == Closer::Closed;
+        let is_gone = announces && state.closer != Closer::Open;
+        let is_late = self.bug == Some(WaiterBug::NotedBeforeAnnounce);
         let rung = &mut after.rung[PROCESS[connection]];
         after.ringers[connection] = match state.ringers[connection] {
             Ringer::Idle => {
                 after.left[connection] = state.left[connection].checked_sub(1)?;
-                after.ready[connection] += 1;
+                after.ready[connection] += u8::from(!is_closed);
                 Ringer::LoadArm
             }
             Ringer::LoadArm => Ringer::LoadRung { arm: state.arm },
@@ -157,12 +222,29 @@ impl Waiter {
                 } else {
                     newer
                 };
-                if arm % 2 == 1 && due {
-                    Ringer::Exchange { arm, rung: *rung }
-                } else {
+                if !(arm % 2 == 1 && due) {
+                    after.ringing &= !announces;
                     Ringer::Idle
+                } else if announces && !is_late && !state.ringing {
+                    Ringer::Announce { arm }
+                } else {
+                    Ringer::Exchange { arm, rung: *rung }
                 }
             }
+            Ringer::Announce { arm } => {
+                after.ringing = true;
+                Ringer::Look { arm }
+            }
+            Ringer::Look { .. } if is_gone => {
+                after.ringing = false;
+                Ringer::Idle
+            }
+            Ringer::Look { arm } => Ringer::LoadRung { arm },
+            Ringer::LookLate if is_gone => {
+                after.ringing = false;
+                Ringer::Idle
+            }
+            Ringer::LookLate => Ringer::Ring,
             Ringer::Exchange {
                 arm,
                 rung: expected,
@@ -172,7 +254,12 @@ impl Waiter {
                     Ringer::Ring
                 } else if *rung == expected {
                     *rung = arm;
-                    Ringer::Ring
+                    if announces && is_late {
+                        after.ringing = true;
+                        Ringer::LookLate
+                    } else {
+                        Ringer::Ring
+                    }
                 } else if self.bug == Some(WaiterBug::LostExchangeGivesUp) {
                     Ringer::Idle
                 } else {
@@ -181,6 +268,7 @@ impl Waiter {
             }
             Ringer::Ring => {
                 after.bells[connection] += 1;
+                after.ringing &= !announces;
                 Ringer::Idle
             }
         };
@@ -216,9 +304,10 @@ impl Waiter {
             }
             Sleeper::Armed => Sleeper::Asleep,
             Sleeper::Asleep => {
-                if !state.has_bells() {
+                if !state.has_bells() && !state.kicked {
                     return None;
                 }
+                after.kicked = false;
                 after.asleep -= 1;
                 Sleeper::Awake
             }

@@ -285,19 +285,26 @@ pub fn forget(descriptor: c_int, open: bool) {
     // Another thread may be acting for the connection under this number, which the kernel gives to others now.
     Stream::new(endpoint, generation, descriptor, me()).wait_for_helpers();
     let last = endpoint.remove_number(place);
+    let stream = Stream::new(endpoint, generation, descriptor, me());
+    if last {
+        upgrade::drop_negotiation(&stream);
+    }
+    // Nobody asks again: it must be right now.
+    let ends = last && !endpoint.clear_the_dead(place);
+    if ends && open {
+        stream.leave(Successor::Nobody);
+        if stream.drained.get() {
+            // A bell that was meant for a set, over whichever of its connections, is gone before its sleeper looked.
+            process::readiness_changed(&stream);
+        }
+    }
     changes::socket_number_gone(index, generation, descriptor, open, last);
     if !last {
         sleepers::release_if_unused(endpoint);
         return;
     }
-    let stream = Stream::new(endpoint, generation, descriptor, me());
-    upgrade::drop_negotiation(&stream);
-    // Nobody asks again: it must be right now.
-    if endpoint.clear_the_dead(place) {
+    if !ends {
         return;
-    }
-    if open {
-        stream.leave(Successor::Nobody);
     }
     if !stream.retire() {
         return;

@@ -417,17 +417,29 @@ impl Endpoint {
     /// True when a living process other than the named one holds the endpoint; see [`crate::family::is_process_alive`].
     #[must_use]
     pub fn has_other_holder(&self, process: u32) -> bool {
-        self.looks_for_others(process, crate::family::is_process_alive)
+        self.may_have_others(process)
+            && self.looks_for_others(process, crate::family::is_process_alive)
+    }
+
+    /// False for the many that never had a second holder.
+    #[inline(always)]
+    fn may_have_others(&self, process: u32) -> bool {
+        let [first, ..] = &self.holders;
+        let seen = first.process.load(Ordering::Acquire);
+        self.holders_used.load(Ordering::Acquire) > 1 || (seen != 0 && seen != process + 1)
     }
 
     /// Clears what dead processes other than the named one have left; true when a living one is left. As
     /// [`Self::has_other_holder`], but as of this moment.
+    #[inline]
     pub fn clear_the_dead(&self, process: u32) -> bool {
-        self.looks_for_others(process, crate::family::is_process_alive_now)
+        self.may_have_others(process)
+            && self.looks_for_others(process, crate::family::is_process_alive_now)
     }
 
     /// Entries of dead processes are cleared, and their sleepers no longer counted. An epoch that they armed stays; it
     /// costs one bell.
+    #[cold]
     fn looks_for_others(&self, process: u32, is_alive: fn(u32) -> bool) -> bool {
         let mut found = false;
         for holder in self.used_holders() {

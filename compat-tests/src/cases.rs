@@ -166,7 +166,6 @@ mod tests {
                 "a_rule_keeps_connections_on_the_kernel",
                 "an_urgent_byte_in_line",
                 "peek_offset_set_before_the_first_byte",
-                "sendfile_of_a_large_file",
                 "without_opting_in_nothing_is_accelerated",
             ]
         );

@@ -31,7 +31,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
         .client("memcached_client", &mut command, b"")?
         .good("memcached_client.py")?;
     stage.answer("values", output.text());
-    stage.proves("eight threads of values", &output, Way::Ring(50));
+    stage.proves("eight threads of values", &output, Way::Ring(75));
 
     for test in ["set", "get"] {
         let mut command = Command::new("memcslap");

@@ -75,11 +75,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
             stage.proves(
                 &label,
                 &output,
-                if size == "small" {
-                    Way::Ring(50)
-                } else {
-                    Way::SomeByRing
-                },
+                Way::Ring(if size == "small" { 50 } else { 40 }),
             );
         }
         let seconds = if stage.is_quick { 1 } else { 2 };
@@ -92,7 +88,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
         stage.note(format!("wrk {path}: {rate}"));
         // Two workers answer at one address, and a connection whose claims went to the other one's channel has its next
         // chance at its 8th and 64th request: on a busy machine these take a good part of a second.
-        stage.proves(&format!("wrk {path}"), &output, Way::Ring(25));
+        stage.proves(&format!("wrk {path}"), &output, Way::Ring(40));
     }
     let output = stage
         .client("wrk-large", &mut wrk(port, "/sendfile/large", 8, 1), b"")?
@@ -100,8 +96,7 @@ pub fn check(stage: &mut Stage) -> Result<(), String> {
     let (rate, complaints) = wrk_result(&output.text());
     stage.answer("wrk /sendfile/large: complaints", complaints);
     stage.note(format!("wrk /sendfile/large: {rate}"));
-    // The file itself goes by the kernel's sendfile, the requests by ring.
-    stage.proves("wrk /sendfile/large", &output, Way::SomeByRing);
+    stage.proves("wrk /sendfile/large", &output, Way::Ring(40));
 
     // Workers are replaced while wrk keeps its connections busy: they may be closed between requests, which is
     // nginx's own way, but a request on a new connection must always be answered.

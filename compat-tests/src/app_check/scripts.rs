@@ -41,15 +41,7 @@ pub fn http_server(stage: &mut Stage) -> Result<(), String> {
         let output = stage.client("curl", &mut command, b"")?.good("curl")?;
         let label = format!("curl {file} {times} times");
         stage.answer(&label, fingerprint(&output.bytes));
-        stage.proves(
-            &label,
-            &output,
-            if file == "small" {
-                Way::Ring(50)
-            } else {
-                Way::SomeByRing
-            },
-        );
+        stage.proves(&label, &output, Way::Ring(50));
     }
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--fail", "--noproxy", "*"]);
@@ -73,8 +65,9 @@ fn echo_load(stage: &mut Stage, port: u16, label: &str, connections: u64) -> Res
         .client("echo_client", &mut command, b"")?
         .good("echo_client.py")?;
     stage.answer(label, output.text());
-    // Messages of up to 300 KB: where a reader does not come round within 10 ms, its stream goes on by the kernel.
-    stage.proves(label, &output, Way::SomeByRing);
+    // Messages of up to 300 KB: where a reader does not come round within 10 ms, as on a busy machine, its stream goes by
+    // the kernel for a while.
+    stage.proves(label, &output, Way::Ring(40));
     Ok(())
 }
 

@@ -36,9 +36,6 @@ pub enum Way {
     /// At least this share by ring, percent. For clients whose connections live long enough: the first exchanges of
     /// each stay on the kernel by design.
     Ring(u64),
-    /// Some by ring. For clients that read megabytes at a time: where they do not come round within 10 ms, as on a busy
-    /// machine, a full ring gives way to the kernel, and waits longer each time before it comes back.
-    SomeByRing,
     /// Each connection has one request: not one byte by ring, unless connections move at once.
     KernelUnlessEager,
 }
@@ -72,9 +69,6 @@ impl Proof {
             Way::Ring(least) if percent < least => Some(format!(
                 "{label}: {percent} % of its bytes travelled by ring, at least {least} wanted"
             )),
-            Way::SomeByRing if self.ring_bytes == 0 => {
-                Some(format!("{label}: none of its bytes travelled by ring"))
-            }
             Way::KernelUnlessEager if !is_eager && self.ring_bytes > 0 => Some(format!(
                 "{label}: {} bytes travelled by ring, although each connection has one request",
                 self.ring_bytes
@@ -82,7 +76,7 @@ impl Proof {
             Way::KernelUnlessEager if self.ring_bytes + self.kernel_bytes == 0 => {
                 Some(format!("{label}: the library counted no bytes"))
             }
-            Way::Ring(_) | Way::SomeByRing | Way::KernelUnlessEager => None,
+            Way::Ring(_) | Way::KernelUnlessEager => None,
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod epoll;
 pub mod faults;
 pub mod flags;
 pub mod forks;
+pub mod half_closed_deaths;
 pub mod handed_over;
 pub mod handlers;
 pub mod interrupts;
@@ -91,6 +92,7 @@ const FAMILIES: &[&[Case]] = &[
     programs::commands::CASES,
     programs::daemons::CASES,
     standard_streams::CASES,
+    half_closed_deaths::CASES,
     handed_over::CASES,
     duplicates::CASES,
     confined::CASES,

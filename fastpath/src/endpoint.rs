@@ -286,6 +286,8 @@ pub struct Endpoint {
     pub out_blocked: AtomicU32,
     /// Bells that the far side may ring before they are useless, as a signed number (see `stream::storm`).
     pub bell_credit: Plain32,
+    /// End of what was published when a bell was left for a far side that had shut its writing (see `stream::death`).
+    pub guarded_tail: Plain64,
     /// What the far side had published when its bells were last weighed.
     pub bell_progress: Plain64,
     /// See [`pestered`].
@@ -332,7 +334,7 @@ impl Endpoint {
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_after_ns upgrade_pause_us hold_after_ns hold_pause_us upgraded_ns full_count shadowed
             shadow_no_delay shadow_cork ring_growth_refused wants_space rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
-            slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress had_channel);
+            slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress guarded_tail had_channel);
         clear!(armed_rx armed_tx binding unbinding pestered said);
         self.wait_receive.reset();
         self.wait_send.reset();

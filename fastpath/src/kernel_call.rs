@@ -652,6 +652,15 @@ pub fn own_name(descriptor: c_int) -> InternetName {
     internet_name(buffer.get(..length.min(28))?)
 }
 
+/// The address family of a socket that has no local port: it was never bound, or the kernel took its address away.
+#[must_use]
+pub fn forgotten_name_family(descriptor: c_int) -> Option<u16> {
+    let mut buffer = [0u8; 28];
+    let length = socket_name(number::GETSOCKNAME, descriptor, &mut buffer).ok()?;
+    let family = u16::from_ne_bytes([buffer[0], buffer[1]]);
+    (length >= 4 && buffer[2..4] == [0, 0]).then_some(family)
+}
+
 /// The far end's address.
 #[must_use]
 pub fn far_name(descriptor: c_int) -> InternetName {

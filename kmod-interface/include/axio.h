@@ -154,9 +154,10 @@ enum axio_reason {
 	AXIO_REASON_INTERNAL = 35,
 	AXIO_REASON_QUOTA_REACHED = 36,
 	AXIO_REASON_READER_STUCK = 37,
-	AXIO_REASON_USELESS_WAKES = 38
+	AXIO_REASON_USELESS_WAKES = 38,
+	AXIO_REASON_PEER_ASKED = 39
 };
-#define AXIO_REASON_COUNT 39
+#define AXIO_REASON_COUNT 40
 
 /* How a reason is judged; "failed" is an error of the socket (ECONNRESET) under AXIO_STRICT=1. */
 enum axio_reason_class {
@@ -209,6 +210,7 @@ static inline const char *axio_reason_name(uint32_t reason)
 	case AXIO_REASON_QUOTA_REACHED: return "quota_reached";
 	case AXIO_REASON_READER_STUCK: return "reader_stuck";
 	case AXIO_REASON_USELESS_WAKES: return "useless_wakes";
+	case AXIO_REASON_PEER_ASKED: return "peer_asked";
 	default: return "unknown";
 	}
 }

@@ -75,6 +75,7 @@ reasons! {
     36 QuotaReached "quota_reached" Policy "The far user has reached its share of channels or memory here."
     37 ReaderStuck "reader_stuck" Policy "The reader did not drain its ring, so the stream went on through the kernel behind it."
     38 UselessWakes "useless_wakes" Policy "The far side woke this process again and again for nothing, so the stream went back to the kernel for good."
+    39 PeerAsked "peer_asked" Policy "The far process wants this connection on the kernel path; the status of its own socket says why."
 }
 
 #[cfg(test)]

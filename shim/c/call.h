@@ -69,6 +69,7 @@ struct axio_handlers {
     void (*duplicated)(int from, int to);
     int (*set_option)(int descriptor, int level, int name, const void *value, socklen_t length, int *result);
     int (*get_option)(int descriptor, int level, int name, void *value, socklen_t *length, int *result);
+    int (*own_name)(int descriptor, void *name, socklen_t *length);
     int (*request)(int descriptor, unsigned long request, void *argument, int *result);
     int (*control)(int descriptor, int command, unsigned long argument, int *result);
     int (*enter_kernel_send)(struct axio_call *, int descriptor);

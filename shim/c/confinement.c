@@ -75,7 +75,7 @@ extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, i
     axio_ioctl(int, unsigned long, void *), axio_socket(int, int, int),
     axio_connect(int, const struct sockaddr *, socklen_t), axio_accept(int, struct sockaddr *, socklen_t *),
     axio_accept4(int, struct sockaddr *, socklen_t *, int), axio_shutdown(int, int),
-    axio_setsockopt(int, int, int, const void *, socklen_t), axio_getsockopt(int, int, int, void *, socklen_t *),
+    axio_setsockopt(int, int, int, const void *, socklen_t), axio_getsockopt(int, int, int, void *, socklen_t *), axio_getsockname(int, void *, socklen_t *),
     axio_close_range(unsigned, unsigned, int), axio_recvmmsg(int, struct mmsghdr *, unsigned, int, struct timespec *),
     axio_sendmmsg(int, struct mmsghdr *, unsigned, int), axio_execve(const char *, char *const[], char *const[]),
     axio_execveat(int, const char *, char *const[], char *const[], int);
@@ -210,6 +210,7 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_shutdown: return axio_shutdown((int)a, (int)b);
         case SYS_setsockopt: return axio_setsockopt((int)a, (int)b, (int)c, P(void *, d), (socklen_t)e);
         case SYS_getsockopt: return axio_getsockopt((int)a, (int)b, (int)c, P(void *, d), P(void *, e));
+        case SYS_getsockname: return axio_getsockname((int)a, P(void *, b), P(void *, c));
         case SYS_execve: return axio_execve(P(const char *, a), P(char *const *, b), P(char *const *, c));
         case SYS_execveat:
             return axio_execveat((int)a, P(const char *, b), P(char *const *, c), P(char *const *, d), (int)e);

@@ -32,6 +32,13 @@ AXIO_HIDDEN int axio_getsockopt(int descriptor, int level, int name, void *value
                                        : REAL(getsockopt)(descriptor, level, name, value, length);
 }
 
+AXIO_HIDDEN int axio_getsockname(int descriptor, struct sockaddr *name, socklen_t *length)
+{
+    if (axio_is_managed(descriptor) && axio_handlers->own_name(descriptor, name, length))
+        return 0;
+    return REAL(getsockname)(descriptor, name, length);
+}
+
 static AXIO_APART int managed_ioctl(int descriptor, unsigned long request, void *argument)
 {
     int result = 0;

@@ -5,7 +5,7 @@
 //!
 //! * [`transfer`]: data in, data out.
 //! * [`lifecycle`]: connect, accept, shutdown, close, dup.
-//! * [`options`]: getsockopt, setsockopt, ioctl, fcntl.
+//! * [`options`]: getsockopt, setsockopt, ioctl, fcntl. [`own_name`]: getsockname.
 //! * [`confinement`]: the process hands descriptors over, confines itself, or uses io_uring.
 //! * [`opt_in`]: Axio's own requests on a descriptor.
 //! * [`forking`]: fork, exec, exit.
@@ -17,6 +17,7 @@ pub mod forking;
 pub mod lifecycle;
 pub mod opt_in;
 pub mod options;
+pub mod own_name;
 pub mod readiness;
 pub mod sleepers;
 pub mod transfer;
@@ -172,6 +173,7 @@ pub mod exports {
         axio_pthread_cancel: pthread_cancel;
         axio_setsockopt: setsockopt;
         axio_getsockopt: getsockopt;
+        axio_getsockname: getsockname;
         axio_ioctl: ioctl;
         axio_fcntl: fcntl __fcntl;
         axio_fcntl64: fcntl64;

@@ -16,7 +16,7 @@
 
 mod fingerprint;
 
-use crate::calls::{confinement, forking, lifecycle, options, readiness, transfer};
+use crate::calls::{confinement, forking, lifecycle, options, own_name, readiness, transfer};
 use crate::{log, process};
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -56,6 +56,7 @@ struct Handlers {
     set_option: unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, u32, *mut c_int) -> c_int,
     get_option:
         unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
+    own_name: unsafe extern "C" fn(c_int, *mut c_void, *mut u32) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
     control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
     enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
@@ -104,6 +105,7 @@ static HANDLERS: Handlers = Handlers {
     duplicated: lifecycle::duplicated,
     set_option: options::set_option,
     get_option: options::get_option,
+    own_name: own_name::own_name,
     request: options::request,
     control: options::control,
     enter_kernel_send: transfer::enter_kernel_send,

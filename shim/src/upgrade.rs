@@ -14,7 +14,7 @@ mod pair;
 mod reasons;
 
 pub use negotiation::drop_negotiation;
-pub use pair::is_connection;
+pub use pair::{is_connection, known_pair};
 pub use reasons::{give_up, give_up_all, look_for_trouble, not_managed};
 
 use crate::calls::lifecycle::role;
@@ -26,7 +26,6 @@ use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 use kmod_interface::reason::Reason;
 use negotiation::{advance, dial, is_negotiator, open_box};
-use pair::known_pair;
 use settings::{Mode, Upgrade};
 
 fn is_eager() -> bool {

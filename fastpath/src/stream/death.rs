@@ -10,6 +10,12 @@
 //! program has read that. The other way round, an RST that only unread bells have caused is an end like any other, where the ring carried
 //! what the dead had sent.
 //!
+//! A side that has shut its writing has said its end before, and its kernel is silent when it dies: only to a byte that it
+//! had not read TCP answers with a reset. So it gets one to leave unread: a bell that nobody sleeps for, once for what was
+//! published ([`Stream::guard_half_close`]). Whoever reads the ring to its end takes that bell, too. What the survivor is
+//! told then is the kernel's. Limit: a far side that slept on the socket meanwhile, without reading, has taken the bell, and
+//! its death is seen at the next send.
+//!
 //! `reset_due` and `reset_shown` are only ever set; the error itself is one, in the socket or in `Endpoint::error`.
 
 use super::ends::End;
@@ -73,6 +79,41 @@ impl Stream {
     #[must_use]
     pub fn is_far_dead(&self) -> bool {
         self.endpoint.keof.load(Ordering::Acquire) == kernel_end::DEATH
+    }
+
+    /// The far side has only shut its writing, and bytes of ours lie in its ring.
+    pub(super) fn is_half_closed_and_unread(&self) -> bool {
+        let far = self.far();
+        self.endpoint.tx_ep.get() & 1 == 1
+            && far.fin().load(Ordering::Acquire) != 0
+            && far.gone().load(Ordering::Acquire) == 0
+            && self.has_far_left_unread()
+    }
+
+    /// The far side's end was seen; if that is a half-close, it is not to die unnoticed. No lock is held.
+    #[cold]
+    pub(super) fn guard_half_close(&self) {
+        let endpoint = self.endpoint;
+        if !self.is_bound()
+            || !self.is_half_closed_and_unread()
+            || endpoint.guarded_tail.get() == endpoint.tx_tail.get()
+            || self.lock_sending().is_err()
+        {
+            return;
+        }
+        if self.is_bound()
+            && endpoint.tx_ep.get() & 1 == 1
+            && endpoint.write_shut.get() == 0
+            && endpoint.over.get() == 0
+            && endpoint.broken.get() == 0
+        {
+            endpoint.guarded_tail.set(endpoint.tx_tail.get());
+            // One that lies unread already will do.
+            if self.far().krx().load(Ordering::Acquire) == endpoint.ktx.get() {
+                self.ring();
+            }
+        }
+        self.unlock_sending();
     }
 
     /// The ring holds bytes of ours that the far side has not taken.

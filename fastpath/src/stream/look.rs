@@ -60,6 +60,9 @@ impl Stream {
             let _ = self.rewind();
         }
         let mut ready = self.receiving_readiness();
+        if ready.read_ended {
+            self.guard_half_close();
+        }
         if ask_writable {
             ready.writable = self.sending_readiness();
         }
@@ -146,7 +149,15 @@ impl Stream {
                 || is_last
                 || ended
                 || ready.failed;
-            ready.hung_up = available == 0 && ended && self.kernel_readiness(false).hung_up;
+            if available == 0 && ended {
+                let kernel = self.kernel_readiness(false);
+                ready.hung_up = kernel.hung_up;
+                if kernel.failed && fin && self.is_half_closed_and_unread() {
+                    // It has died meanwhile; the kernel says the rest, to a writer, too.
+                    ready.failed = true;
+                    endpoint.broken.set(1);
+                }
+            }
             if available != 0 && far.gone().load(Ordering::Acquire) != 0 {
                 // The far side has left in order, so no bell of its own can have turned its end into a reset: the kernel
                 // shows one at once, also before what lies in front of it was read.

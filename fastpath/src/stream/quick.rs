@@ -202,6 +202,7 @@ impl Stream {
             || endpoint.binding.load(Ordering::Acquire) != binding::BOUND
             || rx_ep & 1 == 0
             || endpoint.low_water.get() > 1
+            || endpoint.write_shut.get() != 0
         {
             return None;
         }

@@ -76,6 +76,9 @@ impl Stream {
         if self.switched.get() || !matches!(received, Received::Bytes(_)) {
             self.upgrade_idle_direction();
         }
+        if matches!(received, Received::End) {
+            self.guard_half_close();
+        }
         received
     }
 
@@ -284,6 +287,10 @@ impl Stream {
         reached(Label::ReceivePublish);
         endpoint.bytes_in.add(total as u64);
         crate::statistics::row_ring_in(endpoint, total as u64);
+        if endpoint.write_shut.get() != 0 && available == 0 {
+            // A bell that was left for the case of our death has done its work.
+            self.consume_arrived();
+        }
         // A blocked writer is woken when a quarter of its ring is free (WAITING.md "Ring geometry").
         let ring_bytes = u64::from(endpoint.rx_ring_bytes.get());
         if ring_bytes - available >= ring_bytes / 4 {

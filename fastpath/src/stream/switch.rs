@@ -180,12 +180,14 @@ impl Stream {
         endpoint.full_count.set(0);
         endpoint.upgraded_ns.set(monotonic_ns());
         endpoint.switches.add(1);
-        let _ = endpoint.reason.compare_exchange(
-            Reason::ReaderStuck as u32,
-            Reason::None as u32,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        for passing in [Reason::ReaderStuck, Reason::PeerAsked] {
+            let _ = endpoint.reason.compare_exchange(
+                passing as u32,
+                Reason::None as u32,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
         self.switched.set(true);
         count(Counter::Upgrades, 1);
         crate::statistics::row_upgraded_out(endpoint);
@@ -214,15 +216,18 @@ impl Stream {
         line::restore_sending_options(endpoint, self.descriptor);
         endpoint.kernel_sent.store(end, Ordering::Relaxed);
         self.pause_upgrades(cause);
-        if matches!(cause, RetreatCause::Spill | RetreatCause::DeadLine) {
-            // A better reason stays.
-            let _ = endpoint.reason.compare_exchange(
-                Reason::None as u32,
-                Reason::ReaderStuck as u32,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-        }
+        let reason = match cause {
+            RetreatCause::Spill | RetreatCause::DeadLine => Reason::ReaderStuck,
+            RetreatCause::Asked => Reason::PeerAsked,
+            RetreatCause::Local | RetreatCause::Bulk | RetreatCause::Growth => Reason::None,
+        };
+        // A better reason stays.
+        let _ = endpoint.reason.compare_exchange(
+            Reason::None as u32,
+            reason as u32,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         self.switched.set(true);
         count(Counter::Retreats, 1);
         count(

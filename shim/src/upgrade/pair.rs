@@ -43,7 +43,9 @@ pub(super) fn pair_of(stream: &Stream) -> Option<AddressPair> {
     Some(pair)
 }
 
-pub(super) fn known_pair(endpoint: &Endpoint) -> Option<AddressPair> {
+/// The address pair, once the kernel was asked for it.
+#[must_use]
+pub fn known_pair(endpoint: &Endpoint) -> Option<AddressPair> {
     if endpoint.pair_known.get() == 0 {
         return None;
     }

@@ -80,6 +80,10 @@ pub(super) fn look(
         holds,
         edges,
     );
+    if bits != 0 && ready.read_ended {
+        // Told: the kernel's own edge of it, which may come later, is none any more.
+        registration.mark(flag::ENDED);
+    }
     if registration.seen.get() != position {
         registration.marks.set(0);
     } else if registration.marks.get() > USELESS_MARKS {

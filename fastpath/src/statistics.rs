@@ -11,6 +11,7 @@ use kmod_interface::statistics::{COUNTERS_OFFSET, Counter, PAGE_BYTES, REASONS_O
 
 static PAGE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 static PRIVATE: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+static PRIVATE_REASONS: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
 /// Counts an event of the process.
 #[inline]
@@ -41,19 +42,39 @@ pub fn value(counter: Counter) -> u64 {
 /// Counts a socket that stands or ended with a reason.
 pub fn count_reason(reason: u32, amount: u64) {
     let page = PAGE.load(Ordering::Relaxed);
-    if !page.is_null() && reason < 64 {
+    if page.is_null() {
+        if let Some(word) = PRIVATE_REASONS.get(reason as usize) {
+            word.fetch_add(amount, Ordering::Relaxed);
+        }
+    } else if reason < 64 {
         page_word(page, REASONS_OFFSET + reason as usize * 8).fetch_add(amount, Ordering::Relaxed);
     }
+}
+
+/// In a fork child: what was counted without a page is the parent's.
+pub fn forget_counts() {
+    for word in PRIVATE.iter().chain(&PRIVATE_REASONS) {
+        word.store(0, Ordering::Relaxed);
+    }
+}
+
+/// True when something was counted without a page: by a fork child that uses its parent's sockets and opens none.
+#[must_use]
+pub fn has_private_counts() -> bool {
+    PRIVATE.iter().any(|word| word.load(Ordering::Relaxed) != 0)
 }
 
 /// The present value of a reason's counter.
 #[must_use]
 pub fn reason_value(reason: u32) -> u64 {
+    let before = PRIVATE_REASONS
+        .get(reason as usize)
+        .map_or(0, |word| word.load(Ordering::Relaxed));
     let page = PAGE.load(Ordering::Relaxed);
     if page.is_null() || reason >= 64 {
-        return 0;
+        return before;
     }
-    page_word(page, REASONS_OFFSET + reason as usize * 8).load(Ordering::Relaxed)
+    before + page_word(page, REASONS_OFFSET + reason as usize * 8).load(Ordering::Relaxed)
 }
 
 /// The mapped page of this process, or null.

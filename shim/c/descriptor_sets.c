@@ -83,6 +83,35 @@ static int has_managed(const struct pollfd *entries, nfds_t count)
     return 0;
 }
 
+/* A call that sleeps looks at an epoll set that is none of ours. Should it become ours meanwhile, the sleeper sees it
+ * through the kernel. 1: it did already. Partner: the set is ours before it is asked who looks at it. */
+static AXIO_APART int becomes_visible(int set)
+{
+    __atomic_store_n(&axio_watched_by[set], AXIO_WATCHED_BY_MANY, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return axio_is_managed(set);
+}
+
+/* A number keeps its count when it is closed; of a socket that has it now something else is known. */
+static inline int is_foreign_set(int descriptor, unsigned end)
+{
+    return __builtin_expect((unsigned)descriptor < end, 0) &&
+           __atomic_load_n(&axio_set_ids[descriptor], __ATOMIC_RELAXED) != 0 && !axio_is_known(descriptor);
+}
+
+/* Before the program's own call sleeps; 1: one of the sets has become ours. */
+static int shows_sets(const struct pollfd *entries, nfds_t count)
+{
+    unsigned end = __atomic_load_n(&axio_set_ids_end, __ATOMIC_ACQUIRE);
+    int ours = 0;
+    if (end == 0 || count > ENTRIES_MAX || !is_plausible(entries))
+        return 0;
+    for (nfds_t index = 0; index < count; index++)
+        if (is_foreign_set(entries[index].fd, end))
+            ours |= becomes_visible(entries[index].fd);
+    return ours;
+}
+
 static int is_time(const struct timespec *time)
 {
     return time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < 1000000000;
@@ -125,7 +154,7 @@ static int poll_managed(struct pollfd *entries, unsigned count, const struct tim
 
 AXIO_HIDDEN int axio_poll(struct pollfd *entries, nfds_t count, int timeout)
 {
-    if (!has_managed(entries, count)) {
+    if (!has_managed(entries, count) && (timeout == 0 || !shows_sets(entries, count))) {
         axio_look_through();
         return REAL(poll)(entries, count, timeout);
     }
@@ -144,7 +173,8 @@ AXIO_HIDDEN int axio_poll_chk(struct pollfd *entries, nfds_t count, int timeout,
 
 AXIO_HIDDEN int axio_ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-    if (!has_managed(entries, count) || (timeout && (!is_plausible(timeout) || !is_time(timeout)))) {
+    if ((!has_managed(entries, count) && !shows_sets(entries, count)) ||
+        (timeout && (!is_plausible(timeout) || !is_time(timeout)))) {
         axio_look_through();
         return REAL(ppoll)(entries, count, timeout, mask);
     }
@@ -277,14 +307,29 @@ static int select_managed(unsigned count, int limit, fd_set *reads, fd_set *writ
     return result;
 }
 
+/* As shows_sets. A set is ready for reading or not at all. */
+static int shows_named(int limit, const fd_set *reads)
+{
+    unsigned end = __atomic_load_n(&axio_set_ids_end, __ATOMIC_ACQUIRE);
+    int ours = 0;
+    if (!reads)
+        return 0;
+    for (int descriptor = 0; descriptor < limit && (unsigned)descriptor < end; descriptor++)
+        if (has_bit(reads, descriptor) && is_foreign_set(descriptor, end))
+            ours |= becomes_visible(descriptor);
+    return ours;
+}
+
 /* Number of descriptors named if one of them is managed, else 0. */
 static unsigned managed_count(int limit, const fd_set *reads, const fd_set *writes, const fd_set *urgent)
 {
-    if (!__atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE) || limit <= 0 || (unsigned)limit > ENTRIES_MAX)
+    if (limit <= 0 || (unsigned)limit > ENTRIES_MAX)
         return 0;
     if ((reads && !is_plausible(reads)) || (writes && !is_plausible(writes)) || (urgent && !is_plausible(urgent)))
         return 0;
-    int managed = 0;
+    int managed = shows_named(limit, reads);
+    if (!__atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE))
+        return 0;
     unsigned count = count_named(limit, reads, writes, urgent, &managed);
     return managed ? count : 0;
 }

@@ -133,6 +133,16 @@ fn make_page() -> Option<*mut u8> {
     unsafe {
         (*page.add(header::START_TIME).cast::<AtomicU64>()).store(start, Ordering::Release);
     }
+    let name = program_name();
+    // SAFETY: 32 bytes inside the header.
+    unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), page.add(header::PROGRAM), 32) };
+    word32(header::MAGIC, MAGIC);
+    keep(memfd);
+    Some(page)
+}
+
+/// What the kernel calls this program, ended by a zero.
+fn program_name() -> [u8; 32] {
     let mut name = [0u8; 32];
     if let Ok(file) = rustix::fs::open(
         c"/proc/self/comm",
@@ -144,11 +154,7 @@ fn make_page() -> Option<*mut u8> {
             *last = 0;
         }
     }
-    // SAFETY: 32 bytes inside the header.
-    unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), page.add(header::PROGRAM), 32) };
-    word32(header::MAGIC, MAGIC);
-    keep(memfd);
-    Some(page)
+    name
 }
 
 /// Beyond RLIMIT_FSIZE the kernel would not only refuse to make a file grow, it would send SIGXFSZ to the program.
@@ -168,6 +174,7 @@ pub fn forget_page() {
     let page = statistics::page();
     // SAFETY: null is allowed.
     unsafe { statistics::set_page(core::ptr::null_mut()) };
+    statistics::forget_counts();
     MAKING.store(0, Ordering::Release);
     ASKED.store(0, Ordering::Relaxed);
     if !page.is_null() {
@@ -262,18 +269,24 @@ struct OpenSockets {
     reasons: [u64; 64],
 }
 
-/// Sums of the sockets that are still open and whose rows are in this process's own page.
+/// Sums of the sockets that are still open here and nowhere else: those of several processes are the last one's to tell.
 fn open_sockets() -> OpenSockets {
     let mut sums = OpenSockets {
         counters: [0; 64],
         reasons: [0; 64],
     };
-    let first = statistics::page() as u64;
+    let Some(place) = fastpath::family::process_place() else {
+        return sums;
+    };
     for index in 0..fastpath::family::endpoints_used() {
         let Some(endpoint) = fastpath::family::endpoint(index) else {
             break;
         };
-        if !(first..first + PAGE_BYTES as u64).contains(&endpoint.row.get()) {
+        // A row lies in a page of the process that opened the socket; whoever holds it has that page, too.
+        let is_held = endpoint
+            .holder(place)
+            .is_some_and(|holder| holder.numbers.load(Ordering::Relaxed) != 0);
+        if !is_held || endpoint.has_other_holder(place) {
             continue;
         }
         for (offset, counter) in ROW_TOTALS {
@@ -341,22 +354,25 @@ pub fn status_of(endpoint: &Endpoint) -> Status {
     }
 }
 
-/// Appends the report line of `AXIO_REPORT` (TRUST.md row 23: regular file, no link followed, mode 0600).
+/// Appends the report line of `AXIO_REPORT` (TRUST.md row 23: regular file, no link followed, mode 0600). Of a process
+/// that opened no matching socket there is none, unless it has used those of its parent.
 pub fn report() {
     let path = &process::settings().report;
-    if path.is_empty() || statistics::page().is_null() {
+    if path.is_empty() {
         return;
     }
     let open = open_sockets();
+    let has_counts =
+        statistics::has_private_counts() || open.counters.iter().any(|count| *count != 0);
+    if statistics::page().is_null() && !has_counts {
+        return;
+    }
     let mut text = Text {
         bytes: [0; 4096],
         length: 0,
     };
     text.push(b"{\"program\":\"");
-    let page = statistics::page();
-    for offset in 0..31 {
-        // SAFETY: the program's name inside the header.
-        let byte = unsafe { page.add(header::PROGRAM + offset).read() };
+    for byte in program_name() {
         if byte == 0 {
             break;
         }

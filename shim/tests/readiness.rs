@@ -48,6 +48,11 @@ fn every_waiter_of_a_socket_is_woken_in_any_set_thread_or_process() {
 }
 
 #[test]
+fn a_set_that_gets_its_first_socket_wakes_who_polls_it() {
+    same_as_the_kernel("readiness/early_pollers.c", &[]);
+}
+
+#[test]
 fn no_wake_up_is_lost_among_many_threads() {
     for trigger in ["level", "edge", "one-shot"] {
         same_as_the_kernel("readiness/herd.c", &[trigger, "4", "2", "24", "3000"]);

@@ -22,7 +22,7 @@ use super::ordinary::DataFilter;
 use super::{exposed, kernel_set, tables, trampolines};
 use crate::fd_table;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use fastpath::endpoint::{Plain32, Plain64};
 use fastpath::lock::LockWord;
 use fastpath::wait::WaitHistory;
@@ -202,7 +202,9 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
             .set(trampolines::adopt_early_sleepers(number));
         instance.in_use.store(1, Ordering::Release);
         fd_table::note(number);
-        // In another set before it had a managed member.
+        // In another set, polled or selected before it had a managed member. Partner of the fence: a sleeper says that it
+        // looks, fence, and asks whether the number is ours, which it has been since `set_instance`.
+        fence(Ordering::SeqCst);
         let mut is_watched = trampolines::watched_by(number) != 0;
         for_each_copy(number, member, |copy| {
             if fd_table::set_instance(copy, index, generation) {

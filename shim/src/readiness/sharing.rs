@@ -9,6 +9,11 @@
 //! books is what the program wants now; only while the owner has not given its masks back, a child cannot tell them from
 //! wishes, and takes over the data alone. A lock in the shared mapping keeps the owner's giving back and the other's
 //! epoll_ctl apart.
+//!
+//! Limit: an epoll file that was made before a fork, when no managed socket was in it yet, and gets some from both
+//! processes afterwards, is taken for two sets. A process without a matching socket maps nothing, so the two have no word
+//! in common, and the kernel tells neither what the other registers. (On Linux such a set tells each of the two of
+//! descriptors that only the other has.)
 
 mod processes;
 

@@ -1,0 +1,49 @@
+//! `AXIO_REPORT`: who writes a line, and what it counts.
+
+mod built;
+mod watched;
+
+use built::{Program, library};
+use std::process::Command;
+use watched::{reported, run};
+
+#[test]
+fn a_child_that_serves_its_parents_connection_reports_what_went_through_it() {
+    let (program, library) = (Program::of("child_report.c"), library());
+    let report = program.0.with_extension("report");
+    let child = run(
+        Command::new(&program.0)
+            .env("LD_PRELOAD", &library)
+            .env("AXIO_UPGRADE", "eager")
+            .env("AXIO_REPORT", &report),
+        "a parent and its child",
+    );
+    assert_eq!(reported(&report, "sockets_seen"), 2, "one at each end");
+    let text = std::fs::read_to_string(&report).expect("a report");
+    let _ = std::fs::remove_file(&report);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(&format!("\"pid\":{},", child.trim())))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("the child has {} lines:\n{text}", lines.len());
+    };
+    let count = |name: &str| -> u64 {
+        let rest = line.split_once(&format!("\"{name}\":")).expect(name).1;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a number")
+    };
+    // Of the connection as a whole, for the child is the last that holds it; its bytes are counted once.
+    let all =
+        |name: &str| -> u64 { count(&format!("ring_{name}")) + count(&format!("kernel_{name}")) };
+    assert!(
+        all("bytes_in") >= 5000 && all("bytes_out") >= 7000,
+        "{text}"
+    );
+    assert!(count("ring_bytes_in") >= 4000, "{text}");
+    assert!(line.contains("\"program\":\"child_report"), "{text}");
+    let parent = text
+        .lines()
+        .find(|line| line.contains("\"sockets_seen\":1,"));
+    assert!(parent.is_some(), "{text}");
+}

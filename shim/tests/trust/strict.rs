@@ -7,7 +7,7 @@ use crate::place::Place;
 fn under_strict_failures_are_errors_of_the_socket() {
     let place = Place::with("trust/strict.c");
     let (code, said, complained) = run_to_the_end(&mut place.program());
-    assert_eq!((code, said.trim()), (0, "15 scenarios"), "{complained}");
+    assert_eq!((code, said.trim()), (0, "16 scenarios"), "{complained}");
     let lines: Vec<&str> = complained.lines().collect();
     let of = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
     let ended = "is ended, as AXIO_STRICT=1 asks: ";

@@ -7,11 +7,19 @@
 
 enum { C, S };
 
-/* One byte by a system call of its own, as Go or io_uring would: no library sees it. */
-static long write_behind(int connection, long number, long more)
+enum other {
+    WRITE_BEHIND, /* one byte by a system call of its own, as Go or io_uring would: no library sees it */
+    RELEASE,      /* asks for the kernel path */
+    ACCELERATE,   /* and for the ring again */
+};
+
+static long do_other(int connection, long what, long more)
 {
-    (void)number, (void)more;
-    return raw(SYS_sendto, connection, (long)"x", 1) == 1 ? 0 : -1;
+    (void)more;
+    struct axio_acceleration wish = {what == ACCELERATE, 0};
+    if (what == WRITE_BEHIND)
+        return raw(SYS_sendto, connection, (long)"x", 1) == 1 ? 0 : -1;
+    return ioctl(connection, AXIO_SIOCACCEL, &wish);
 }
 
 static const char *const strictly = "AXIO_STRICT=1";
@@ -170,6 +178,27 @@ static void a_rest(void)
     quit(c, s);
 }
 
+/* The far side asks for the kernel: no failure, and this side can say why it is there. */
+static void asked_back(void)
+{
+    struct setting setting = {.mode = "eager", .more = strictly};
+    struct end c = start(&setting), s = start(&setting);
+    join(c, s);
+    must_come_on_ring(c, s, 60);
+    ask(s, OTHER, RELEASE);
+    for (int round = 0; round < 10; round++)
+        exchange(c, s, 64);
+    struct axio_status of_c = status_of(c), of_s = status_of(s);
+    must(of_c.path == AXIO_PATH_KERNEL && of_c.reason == AXIO_REASON_PEER_ASKED, axio_reason_name(of_c.reason));
+    must(of_s.path == AXIO_PATH_KERNEL && of_s.reason == AXIO_REASON_RELEASED, axio_reason_name(of_s.reason));
+    ask(s, OTHER, ACCELERATE);
+    int rounds = 0;
+    while (status_of(c).path != AXIO_PATH_SHARED_MEMORY && rounds++ < 5000)
+        exchange(c, s, 64);
+    must(status_of(c).path == AXIO_PATH_SHARED_MEMORY && status_of(c).reason == AXIO_REASON_NONE, "on its ring again");
+    quit(c, s);
+}
+
 /* A byte that no library has seen, in the middle of a stream on its ring. */
 static void used_behind(void)
 {
@@ -177,7 +206,7 @@ static void used_behind(void)
     struct end c = start(&setting), s = start(&setting);
     join(c, s);
     must_come_on_ring(c, s, 60);
-    ask(c, OTHER, 0);
+    ask(c, OTHER, WRITE_BEHIND);
     struct answer told = tell(s, RECEIVE, 1, 0);
     must(told.result == -1 && told.error == ECONNRESET, "a reset");
     must(status_of(s).reason == AXIO_REASON_USED_BEHIND, "the reason");
@@ -206,12 +235,13 @@ static const struct scenario {
     {"by rule", 6, C, 0, 0, 0, 0},
     {"a rest", 7, C, 0, 0, 0, 0},
     {"used behind", 8, C, 0, 0, 0, 0},
+    {"asked back", 9, C, 0, 0, 0, 0},
 };
 
 int main(int count, char **words)
 {
     if (count > 1 && strcmp(words[1], "end") == 0)
-        return other_order = write_behind, be_an_end();
+        return other_order = do_other, be_an_end();
     begin(words);
     int played = 0;
     for (size_t index = 0; index < sizeof scenarios / sizeof *scenarios; index++) {
@@ -229,6 +259,7 @@ int main(int count, char **words)
         case 6: by_rule(); break;
         case 7: a_rest(); break;
         case 8: used_behind(); break;
+        case 9: asked_back(); break;
         }
         played++;
     }

@@ -162,9 +162,9 @@ pub struct Endpoint {
     pub shadow_cork: Plain32,
     /// 1 after the pool had no room for a larger ring.
     pub ring_growth_refused: Plain32,
-    /// Bytes written to the kernel stream, bells included, as far as counted: a hint, which every look at an upgrade
-    /// makes exact.
-    pub kernel_sent: AtomicU64,
+    /// What the kernel stream was sent beside `kernel_bytes_out`, bells for the most part: a hint, which every look at an
+    /// upgrade makes exact.
+    pub kernel_sent_beside: Plain64,
     /// No upgrade before this monotonic time in ns; 0 = none is put off.
     pub upgrade_after_ns: Plain64,
     /// No send is held back before this time.
@@ -316,8 +316,8 @@ impl Endpoint {
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
         // What any life may change.
         zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes next_bytes negotiator pair_known channel window_ms
-            window_turns least_class moves seeks sought_ms);
-        clear!(keof error kernel_sent kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
+            window_turns);
+        clear!(keof error kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
         for holder in self.used_holders() {
             holder.process.store(0, Ordering::Relaxed);
             holder.numbers.store(0, Ordering::Relaxed);
@@ -333,6 +333,7 @@ impl Endpoint {
         // the entries stay: a look without a lock may have seen the binding and be about to load them.
         zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
             full_head full_since_ns tx_ring_offset upgrade_after_ns upgrade_pause_us hold_after_ns hold_pause_us upgraded_ns full_count shadowed
+            kernel_sent_beside least_class moves seeks sought_ms
             shadow_no_delay shadow_cork ring_growth_refused wants_space rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
             slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress guarded_tail had_channel);
         clear!(armed_rx armed_tx binding unbinding pestered said);

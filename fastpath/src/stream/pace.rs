@@ -42,8 +42,9 @@ impl Stream {
     pub(super) fn upgrade_attempt(&self) -> Attempt {
         let endpoint = self.endpoint;
         let unread = endpoint
-            .kernel_sent
+            .kernel_bytes_out
             .load(Ordering::Relaxed)
+            .wrapping_add(endpoint.kernel_sent_beside.get())
             .wrapping_sub(self.far().krx().load(Ordering::Acquire));
         let after = endpoint.upgrade_after_ns.get();
         if after == 0 && unread == 0 {
@@ -62,6 +63,14 @@ impl Stream {
             return Attempt::None;
         }
         Attempt::Hold
+    }
+
+    /// So much was sent by the kernel, bells included, as is known for certain now.
+    pub(super) fn know_kernel_sent(&self, sent: u64) {
+        let counted = self.endpoint.kernel_bytes_out.load(Ordering::Relaxed);
+        self.endpoint
+            .kernel_sent_beside
+            .set(sent.wrapping_sub(counted));
     }
 
     /// Holds a send back until the far side has taken all of the `sent` bytes; false when it will not soon.

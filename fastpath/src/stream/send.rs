@@ -263,9 +263,6 @@ impl Stream {
         self.endpoint
             .kernel_bytes_out
             .fetch_add(bytes as u64, Ordering::Relaxed);
-        self.endpoint
-            .kernel_sent
-            .fetch_add(bytes as u64, Ordering::Relaxed);
         crate::statistics::row_kernel_out(self.endpoint, bytes as u64);
         self.endpoint.itx.fetch_sub(1, Ordering::AcqRel);
         reached(Label::SendKernelCount);

@@ -152,7 +152,7 @@ impl Stream {
         let Some(sent) = line::sent_offset(self.descriptor) else {
             return false;
         };
-        endpoint.kernel_sent.store(sent, Ordering::Relaxed);
+        self.know_kernel_sent(sent);
         reached(Label::UpgradeVerify);
         // Nothing of ours may be unread in the kernel (invariant 2).
         if far.krx().load(Ordering::Acquire) != sent && !(holds && self.hold_for_reader(sent)) {
@@ -214,7 +214,7 @@ impl Stream {
         reached(Label::RetreatBell);
         own.ringing().store(0, Ordering::Release);
         line::restore_sending_options(endpoint, self.descriptor);
-        endpoint.kernel_sent.store(end, Ordering::Relaxed);
+        self.know_kernel_sent(end);
         self.pause_upgrades(cause);
         let reason = match cause {
             RetreatCause::Spill | RetreatCause::DeadLine => Reason::ReaderStuck,

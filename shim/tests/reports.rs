@@ -4,7 +4,8 @@ mod built;
 mod watched;
 
 use built::{Program, library};
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use watched::{reported, run};
 
 #[test]
@@ -46,4 +47,37 @@ fn a_child_that_serves_its_parents_connection_reports_what_went_through_it() {
         .lines()
         .find(|line| line.contains("\"sockets_seen\":1,"));
     assert!(parent.is_some(), "{text}");
+}
+
+#[test]
+fn a_program_that_gives_way_to_another_reports_the_connections_it_leaves_behind() {
+    let (program, library) = (Program::of("exchanges.c"), library());
+    let report = program.0.with_extension("report");
+    let command = |word: &str| {
+        let mut command = Command::new(&program.0);
+        command
+            .arg(word)
+            .env("LD_PRELOAD", &library)
+            .env("AXIO_UPGRADE", "eager");
+        command
+    };
+    let mut server = command("serve")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().expect("a pipe"))
+        .read_line(&mut port)
+        .expect("a port");
+    run(
+        command("pass-on")
+            .arg(port.trim())
+            .env("AXIO_REPORT", &report),
+        "exchanges, then another program",
+    );
+    server.wait().expect("the server ends");
+    let text = std::fs::read_to_string(&report).expect("a report");
+    assert!(reported(&report, "ring_bytes_out") >= 100, "{text}");
+    assert_eq!(reported(&report, "inherited"), 1, "{text}");
+    let _ = std::fs::remove_file(&report);
 }

@@ -121,7 +121,9 @@ pub extern "C" fn before_exec() {
                 let known = Reason::from_code(stream.endpoint.reason.load(Ordering::Relaxed));
                 let reason = known.filter(|_| closes).unwrap_or(Reason::Inherited);
                 leave_for_good(&stream, reason);
-            } else if !closes {
+                return;
+            }
+            if !closes {
                 // Another holder goes on: what cannot be left without a reset is most likely its, not the program's.
                 leave_in_order(&stream, Reason::Inherited);
             }
@@ -129,8 +131,14 @@ pub extern "C" fn before_exec() {
                 stream.endpoint.remove_number(place);
             }
         });
-        // Behind the leaves, which belong to it.
+        // Behind the leaves, which belong to it, and while this process still holds what it tells of.
         status::report();
+        if let Some(place) = place {
+            // Those of the shared ones are gone already.
+            for_each_stream(|stream| {
+                stream.endpoint.remove_number(place);
+            });
+        }
         family::leave_place();
     });
 }

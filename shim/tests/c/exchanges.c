@@ -1,4 +1,5 @@
-/* "serve": listens, prints its port, echoes one connection to its end. "ask PORT": two hundred exchanges with it. */
+/* "serve": listens, prints its port, echoes one connection to its end. "ask PORT": two hundred exchanges with it. "pass-on PORT": the same,
+ * then the connection is another program's. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ static int serve(void)
     return 0;
 }
 
-static int ask(int port)
+static int ask(int port, int passes_on)
 {
     struct sockaddr_in far = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     far.sin_port = htons((unsigned short)port);
@@ -37,12 +38,14 @@ static int ask(int port)
         if (write(connection, &sent, 1) != 1 || read(connection, &got, 1) != 1 || got != sent)
             return 1;
     }
-    return 0;
+    if (passes_on)
+        execl("/bin/true", "true", (char *)0);
+    return passes_on;
 }
 
 int main(int count, char **words)
 {
     if (count == 2 && strcmp(words[1], "serve") == 0)
         return serve();
-    return count == 3 ? ask(atoi(words[2])) : 2;
+    return count == 3 ? ask(atoi(words[2]), strcmp(words[1], "pass-on") == 0) : 2;
 }

@@ -652,13 +652,22 @@ pub fn own_name(descriptor: c_int) -> InternetName {
     internet_name(buffer.get(..length.min(28))?)
 }
 
-/// The address family of a socket that has no local port: it was never bound, or the kernel took its address away.
+/// The address family of a socket that has no local address or port: it was never bound, or the kernel took them away (a
+/// port that the program had chosen by bind() is left to it).
 #[must_use]
 pub fn forgotten_name_family(descriptor: c_int) -> Option<u16> {
     let mut buffer = [0u8; 28];
     let length = socket_name(number::GETSOCKNAME, descriptor, &mut buffer).ok()?;
     let family = u16::from_ne_bytes([buffer[0], buffer[1]]);
-    (length >= 4 && buffer[2..4] == [0, 0]).then_some(family)
+    let address = match family {
+        2 => 4..8,
+        10 => 8..24,
+        _ => return None,
+    };
+    let is_unspecified =
+        |part: Option<&[u8]>| part.is_some_and(|part| part.iter().all(|byte| *byte == 0));
+    let is_forgotten = is_unspecified(buffer.get(2..4)) || is_unspecified(buffer.get(address));
+    (length >= 16 && is_forgotten).then_some(family)
 }
 
 /// The far end's address.

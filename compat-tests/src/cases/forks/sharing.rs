@@ -24,7 +24,8 @@ pub const CASES: &[Case] = &[
     case!("fork", parent_and_child_write_one_stream_at_once)
         .rows(&[27])
         .kinds(TWO_KINDS)
-        .proof(Proof::AtLeast(32_000)),
+        // Of 32 005: more than either writes alone. A reader that does not run for a while has the rest in the kernel.
+        .proof(Proof::AtLeast(24_000)),
     case!("fork", parent_and_child_sleep_on_one_stream)
         .rows(&[24, 27])
         .proof(Proof::AtLeast(120)),

@@ -208,6 +208,8 @@ static ssize_t splice_from_pipe(int pipe, int socket, size_t bytes, unsigned fla
             errno = EAGAIN;
             return -1;
         }
+        if (room == SIZE_MAX && axio_send(socket, buffer, 0, 0) < 0)
+            return -1; /* an end: sending nothing says which */
         if (part > room)
             part = room;
     }

@@ -1,5 +1,6 @@
 //! splice(2), tee(2) and vmsplice(2).
 
+use crate::calls::epoll::{self, Change, Wait};
 use crate::calls::transfer::{self, Parts};
 use crate::calls::{connection, files};
 use crate::case;
@@ -19,6 +20,7 @@ pub const CASES: &[Case] = &[
     case!("splice", splice_refuses_offsets_on_sockets),
     case!("splice", splice_from_socket_to_socket_is_refused),
     case!("splice", a_stream_spliced_through_a_pipe).proof(Proof::AtLeast(4096)),
+    case!("splice", an_edge_triggered_relay_by_splice_is_told_of_room).proof(Proof::AtLeast(4096)),
     case!("tee, vmsplice", tee_and_vmsplice_refuse_sockets),
 ];
 
@@ -188,6 +190,51 @@ fn a_stream_spliced_through_a_pipe(stage: &mut Stage) {
                 "wrong at {:?}",
                 content::first_difference(71, 0, &bytes)
             ));
+        },
+    );
+}
+
+/// What mio and tokio do: splice until EAGAIN, then wait for the edge.
+fn an_edge_triggered_relay_by_splice_is_told_of_room(stage: &mut Stage) {
+    const BYTES: usize = 1 << 20;
+    stage.together(
+        |near| {
+            near.set_nonblocking(true);
+            let set = near.must(epoll::create(0)) as i32;
+            let edges = (libc::EPOLLOUT | libc::EPOLLET) as u32;
+            near.must(epoll::control(set, Change::Add, near.fd, edges, 1));
+            let (reading, writing) = near.must(files::pipe(libc::O_NONBLOCK));
+            let (mut written, mut relayed) = (0, 0);
+            while relayed < BYTES {
+                if written == relayed {
+                    let piece = (BYTES - written).min(16384);
+                    let bytes = content::bytes_from(72, written as u64, piece);
+                    written += near.must(transfer::write(writing, &bytes));
+                }
+                match files::splice(reading, near.fd, 65536, libc::SPLICE_F_NONBLOCK) {
+                    Err(errno) if errno.0 == libc::EAGAIN => {
+                        let told = near.must(epoll::wait(set, 1, Wait::Plain(10_000)));
+                        if told.is_empty() {
+                            near.fail(&format!("no edge behind {relayed} bytes"));
+                        }
+                    }
+                    answer => {
+                        near.count_sent(answer);
+                        relayed += near.must(answer);
+                    }
+                }
+            }
+            near.say("relayed all");
+        },
+        |far| {
+            let mut wrong = None;
+            for start in (0..BYTES).step_by(32768) {
+                // Now and then there is no room.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                let bytes = far.receive_all(32768);
+                wrong = wrong.or(content::first_difference(72, start as u64, &bytes));
+            }
+            far.say(&format!("wrong at {wrong:?}"));
         },
     );
 }

@@ -93,10 +93,31 @@ pub unsafe extern "C" fn abandon(call: *mut core::ffi::c_void) {
     }
 }
 
-/// Bytes that a send would take now without blocking, 0 when that cannot be known.
+/// `room`: that is not the ring's to say (another carrier, an end); the send tells.
+const ANY_ROOM: usize = usize::MAX;
+
+/// Bytes that a send would take now without blocking. When there is no room, whoever waits for some will hear of it, as
+/// behind a send that says EAGAIN.
 pub extern "C" fn room(descriptor: c_int) -> usize {
     process::guarded_hook(0, || {
-        fd_table::stream(descriptor).map_or(0, |stream| stream.room_bytes())
+        let Some(stream) = fd_table::stream(descriptor) else {
+            return ANY_ROOM;
+        };
+        let endpoint = stream.endpoint;
+        let by_ring = stream.is_bound()
+            && endpoint.tx_ep.get() & 1 == 1
+            && endpoint.over.get() | endpoint.write_shut.get() | endpoint.broken.get() == 0;
+        if !by_ring {
+            return ANY_ROOM;
+        }
+        let room = stream.room_bytes();
+        if room != 0 {
+            return room;
+        }
+        endpoint.out_blocked.store(1, Ordering::Release);
+        crate::readiness::changes::send_blocked(&stream);
+        // Room that came before that was noted tells nobody.
+        stream.room_bytes()
     })
 }
 

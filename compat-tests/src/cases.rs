@@ -35,6 +35,7 @@ pub mod read_write;
 pub mod receive;
 pub mod requests;
 pub mod resets;
+pub mod selects;
 pub mod send;
 pub mod sendfile;
 pub mod shutdown;
@@ -54,6 +55,7 @@ const FAMILIES: &[&[Case]] = &[
     connect::CASES,
     accept::CASES,
     read_write::CASES,
+    selects::CASES,
     send::CASES,
     receive::CASES,
     messages::CASES,

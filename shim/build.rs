@@ -17,8 +17,14 @@ fn main() {
     sources.sort();
     println!("cargo:rerun-if-changed=c");
     let header = |name: &str| std::fs::read(format!("c/{name}")).unwrap_or_default();
-    let headers = ["call.h", "descriptor_sets.h", "readiness.h"].map(header);
-    let fingerprint = fingerprint::of(&[&headers[0], &headers[1], &headers[2]]);
+    let headers = [
+        "call.h",
+        "descriptor_sets.h",
+        "early_sleepers.h",
+        "readiness.h",
+    ]
+    .map(header);
+    let fingerprint = fingerprint::of(&headers.each_ref().map(Vec::as_slice));
     cc::Build::new()
         .files(&sources)
         .define(

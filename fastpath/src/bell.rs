@@ -8,7 +8,7 @@
 //! Every arming is a new odd value, and the waker remembers the value it rang for, so one arming costs at most one bell.
 
 use crate::fault::{Fault, sound};
-use crate::sync::{AtomicU32, FarWord32, Ordering, OwnWord32, full_fence};
+use crate::sync::{AtomicU32, FarWord32, Ordering, OwnWord32};
 
 /// BELL 1: is a bell due at this far epoch? Notes it as rung when it is. The caller holds the lock that protects `rung`
 /// and has published with a full fence (partner: the fence in [`Epoch::arm`]).
@@ -111,12 +111,6 @@ impl Epoch {
     pub fn is_armed(&self) -> bool {
         is_odd(self.0.load(Ordering::Relaxed))
     }
-}
-
-/// Orders what was published by plain stores (`want`, `ep`, `fin`) before the look at the far epoch that [`due`] does.
-#[inline(always)]
-pub fn fence_before_due() {
-    full_fence();
 }
 
 #[cfg(all(test, not(loom)))]

@@ -103,8 +103,16 @@ mod parts {
     /// `None` in a place that was never used. Written by the table only, in phase MAKING, when nobody else may look.
     pub(super) struct PartsCell(UnsafeCell<Option<Parts>>);
 
-    // SAFETY: see `set`; everything else only reads.
+    // SAFETY: what every thread may read is `Parts`, which may be shared (asserted below). One thread writes, in phase
+    // MAKING, when the place is its own, and publishes with phase LIVE. Readers are of two kinds. Members keep the place
+    // from becoming FREE, and so from being made anew. Those that found it by index or while going through the table
+    // (`table::get`, `live`, `claimable`) look during one part of one call, and look it up anew for the next. When the
+    // channel ends meanwhile they go on reading what stays there, and the memory stays mapped, until `table::REUSE_AFTER`
+    // other places were left: so many channels would have to end within that part of a call.
     unsafe impl Sync for PartsCell {}
+
+    const fn may_be_shared<T: Send + Sync>() {}
+    const _: () = may_be_shared::<Parts>();
 
     impl PartsCell {
         pub const fn empty() -> Self {

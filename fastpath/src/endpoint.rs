@@ -3,107 +3,27 @@
 //! Everything here is this side's own truth; what the far side may see is published from it into the ICT entry. Words
 //! of the sending half change under `tx_lock`, words of the receiving half under `rx_lock`; counts of threads that are
 //! inside the kernel change without a lock. Both locks are held only to end a binding, the receiving one taken first.
+//!
+//! Here are the fields; beside them:
+//!
+//! * [`holders`]: the processes that hold the endpoint, and their threads that sleep on it.
+//! * [`inside`]: counts of threads inside a call.
+//! * [`states`]: values of its words that say how far it has come.
+//! * [`plain`]: words that change under a lock.
 
+mod holders;
+mod inside;
+mod plain;
+mod states;
+
+pub use holders::{HOLDERS, Holder};
+pub use inside::{Sleepers, Threads};
+pub use plain::{Plain32, Plain64};
+pub use states::{binding, kernel_end, pestered, role};
+
+use crate::in_kernel::InKernel;
 use crate::lock::LockWord;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-
-/// Processes that can hold one endpoint; with more the socket goes back to the kernel.
-pub const HOLDERS: usize = 16;
-
-/// A word that changes under a lock (or is private to one thread) and is atomic only because memory is shared.
-#[repr(transparent)]
-pub struct Plain32(AtomicU32);
-/// As [`Plain32`], eight bytes.
-#[repr(transparent)]
-pub struct Plain64(AtomicU64);
-
-macro_rules! plain {
-    ($name:ident $int:ident) => {
-        impl $name {
-            /// The value.
-            #[inline(always)]
-            pub fn get(&self) -> $int {
-                self.0.load(Ordering::Relaxed)
-            }
-            /// Sets the value.
-            #[inline(always)]
-            pub fn set(&self, value: $int) {
-                self.0.store(value, Ordering::Relaxed);
-            }
-            /// Takes the value, leaving 0: of several threads one gets it.
-            pub fn take(&self) -> $int {
-                self.0.swap(0, Ordering::AcqRel)
-            }
-            /// Adds without a locked instruction: the caller holds the lock that guards the word.
-            #[inline(always)]
-            pub fn add(&self, amount: $int) -> $int {
-                let value = self.get().wrapping_add(amount);
-                self.set(value);
-                value
-            }
-        }
-    };
-}
-plain!(Plain32 u32);
-plain!(Plain64 u64);
-
-/// What is known of one process that holds the endpoint.
-#[repr(C)]
-pub struct Holder {
-    /// Threads of that process asleep on the line, and what they armed: sums of [`sleeper`]s.
-    pub sleepers: AtomicU64,
-    /// Name of the process in the family (see `family`), plus one; 0 = free, `u32::MAX` = being cleared.
-    pub process: AtomicU32,
-    /// Descriptor numbers of that process that name the endpoint.
-    pub numbers: AtomicU32,
-    /// Threads of that process in a transfer call under one of its numbers, asleep.
-    pub asleep_in_transfer: AtomicU32,
-    /// Number of a duplicate that is kept for sleepers after the program closed its own, plus one; 0 = none.
-    pub kept: AtomicU32,
-}
-
-const CLEARING: u32 = u32::MAX;
-
-/// What one sleeping thread adds to `Holder::sleepers`: three counts in one word, so that none is lost when it is killed.
-#[must_use]
-pub const fn sleeper(armed_rx: bool, armed_tx: bool) -> u64 {
-    1 | (armed_rx as u64) << SLEEPER_BITS | (armed_tx as u64) << (2 * SLEEPER_BITS)
-}
-
-/// No process has as many threads as such a count can say.
-const SLEEPER_BITS: u32 = 21;
-
-/// How far an endpoint has come.
-pub mod binding {
-    /// No channel (yet, or not any more): plain kernel socket.
-    pub const NONE: u32 = 0;
-    /// Has a slot in a channel.
-    pub const BOUND: u32 = 1;
-    /// Has left its channel for good: plain kernel socket for ever.
-    pub const LEFT: u32 = 2;
-    /// The far side lied, or somebody used the socket behind us: every call says ECONNRESET, end of stream or EPIPE.
-    pub const CONDEMNED: u32 = 3;
-}
-
-/// Values of `Endpoint::keof`, which only ever grows.
-pub mod kernel_end {
-    /// The stream goes on, as far as anybody has seen.
-    pub const OPEN: u32 = 0;
-    /// It has ended.
-    pub const ENDED: u32 = 1;
-    /// It has ended, and nobody had announced that: the far process is dead.
-    pub const DEATH: u32 = 2;
-}
-
-/// Values of `Endpoint::pestered`, which only ever grows.
-pub mod pestered {
-    /// No.
-    pub const NO: u32 = 0;
-    /// The far side wakes this one for nothing; the connection is to be given up.
-    pub const NOTICED: u32 = 1;
-    /// It was given up.
-    pub const GIVEN_UP: u32 = 2;
-}
 
 /// One end of one connection.
 #[repr(C, align(64))]
@@ -142,6 +62,10 @@ pub struct Endpoint {
     pub tx_ring: Plain64,
     /// Rewind under way: position + 1, 0 = none.
     pub rewind_position: Plain64,
+    /// Kernel offset where the kernel carries again, of the last retreat.
+    pub kr: Plain64,
+    /// This side leaves, or has left, the channel: `gone` is published, or about to be. Under both locks.
+    pub gone: Plain32,
     /// Position of the far head when the ring was first found full, and when that was (ns); for the spill.
     pub full_head: Plain64,
     /// Monotonic time in ns when `full_head` was set; 0 = not full.
@@ -181,6 +105,8 @@ pub struct Endpoint {
     pub sought_ms: Plain32,
     /// Turns at which it is still to seek one, beside its usual chances.
     pub seeks: Plain32,
+    /// Own calls since this side settled, while it seeks a larger channel and the far side has not followed.
+    pub calls_alone: Plain32,
     // ---- receiving half, under rx_lock
     /// Guards the receiving half.
     pub rx_lock: LockWord,
@@ -202,22 +128,16 @@ pub struct Endpoint {
     pub error: AtomicU32,
     /// Program's SO_RCVLOWAT, emulated while on the ring; 0 or 1 = none.
     pub low_water: Plain32,
-    // ---- fourth line: sleepers and identity
+    // ---- fourth line: identity, and threads inside the kernel
     /// Address of the far ring.
     pub rx_ring: Plain64,
-    /// Threads asleep on the line (inside the kernel, peeking or polling), all processes.
-    pub asleep: AtomicU32,
-    /// Of those, readers that armed `arm.rx`.
-    pub armed_rx: AtomicU32,
-    /// Of those, writers that armed `arm.tx`.
-    pub armed_tx: AtomicU32,
     /// Threads inside a kernel send.
-    pub itx: AtomicU32,
+    pub itx: InKernel,
     /// Threads inside a consuming kernel receive.
-    pub irx: AtomicU32,
+    pub irx: InKernel,
     /// See [`binding`].
     pub binding: AtomicU32,
-    /// 1 while the ring is wished for; 0 after a release by the program or a policy.
+    /// 1 while the ring is wished for, as each life begins; 0 after a release by the program or a policy.
     pub wished: AtomicU32,
     /// Reason code shown for the endpoint.
     pub reason: AtomicU32,
@@ -236,15 +156,17 @@ pub struct Endpoint {
     /// Raised when the endpoint is freed: a stale handle does not match.
     pub generation: AtomicU32,
     // ---- statistics and evidence
-    /// Address of the row in the statistics page; 0 = none.
+    /// Address of the row in the statistics page, see [`crate::statistics::Row`]; 0 = none.
     pub row: Plain64,
-    /// Socket cookie, to notice a number that means another socket.
-    pub cookie: Plain64,
-    /// Bytes received under `rx_lock`; [`Self::received_bytes`] knows the others, too.
+    /// Calls that received bytes by the ring, under `rx_lock`.
+    pub ring_calls_in: Plain64,
+    /// Calls that sent bytes by the ring, under `tx_lock`.
+    pub ring_calls_out: Plain64,
+    /// Bytes received by the ring, under `rx_lock`; [`Self::received_bytes`] knows the others, too.
     pub bytes_in: Plain64,
     /// Bytes sent by the ring, under `tx_lock`; [`Self::sent_bytes`] knows the others, too.
     pub bytes_out: Plain64,
-    /// Bytes received by the program's own kernel calls, which hold no lock.
+    /// Bytes received by the kernel; the program's own calls hold no lock.
     pub kernel_bytes_in: AtomicU64,
     /// Bytes sent by the program's own kernel calls, which hold no lock.
     pub kernel_bytes_out: AtomicU64,
@@ -252,7 +174,7 @@ pub struct Endpoint {
     pub turns: Plain32,
     /// 1 after a receive, 2 after a send: what the last transfer was.
     pub last_transfer: Plain32,
-    /// 1 connecting end, 2 accepting end.
+    /// See [`role`].
     pub role: Plain32,
     /// Handle of the negotiation under way, 0 = none; only the process that began it acts on it.
     pub negotiation: AtomicU64,
@@ -264,6 +186,10 @@ pub struct Endpoint {
     pub next_turn: Plain32,
     /// Boxes opened for this connection.
     pub boxes: Plain32,
+    /// A number that connections of one kind have in common: to one address, or from one listener.
+    pub kin: Plain32,
+    /// 1 once nobody has heard its claims: its next chance is a box.
+    pub unheard: Plain32,
     /// See `next_turn`, 0 = 256 KiB not reached yet.
     pub next_bytes: Plain64,
     /// Place of the process that negotiates, plus one.
@@ -290,10 +216,14 @@ pub struct Endpoint {
     pub guarded_tail: Plain64,
     /// What the far side had published when its bells were last weighed.
     pub bell_progress: Plain64,
+    /// Rewind under way: what the kernel had accepted (see `stream::line::accepted`) less the position, when it began.
+    pub rewind_base: Plain64,
     /// See [`pestered`].
     pub pestered: AtomicU32,
     /// 1 once it was said that the stream was condemned.
     pub said: AtomicU32,
+    /// Rewind under way: 1 if `rewind_base` is known.
+    pub rewind_counted: Plain32,
     /// How long waits of readers take here.
     pub wait_receive: crate::wait::WaitHistory,
     /// How long waits of writers take here.
@@ -315,15 +245,19 @@ impl Endpoint {
         macro_rules! zero { ($($field:ident)*) => { $(self.$field.set(0);)* } }
         macro_rules! clear { ($($field:ident)*) => { $(self.$field.store(0, Ordering::Relaxed);)* } }
         // What any life may change.
-        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes next_bytes negotiator pair_known channel window_ms
+        zero!(ktx krx low_water row bytes_in bytes_out turns last_transfer role next_turn boxes kin unheard next_bytes negotiator pair_known channel window_ms
             window_turns);
-        clear!(keof error kernel_bytes_in kernel_bytes_out asleep itx irx wished reason negotiation watching_instance out_blocked);
-        for holder in self.used_holders() {
-            holder.process.store(0, Ordering::Relaxed);
-            holder.numbers.store(0, Ordering::Relaxed);
-            holder.sleepers.store(0, Ordering::Relaxed);
-            holder.asleep_in_transfer.store(0, Ordering::Relaxed);
-            holder.kept.store(0, Ordering::Relaxed);
+        clear!(keof error kernel_bytes_in kernel_bytes_out reason negotiation watching_instance out_blocked);
+        self.wished.store(1, Ordering::Relaxed);
+        let life = self.generation.load(Ordering::Relaxed);
+        self.itx.begin_life(life);
+        self.irx.begin_life(life);
+        // The one holder of most lives has left nothing but what the next one writes.
+        let [first, ..] = &self.holders;
+        if self.holders_used.load(Ordering::Relaxed) > 1
+            || first.process.load(Ordering::Relaxed) != 0
+        {
+            self.forget_holders();
         }
         clear!(holders_used);
         if !had_channel {
@@ -331,12 +265,12 @@ impl Endpoint {
         }
         // What changes only once there was a channel; most connections of one request never have one. The addresses of
         // the entries stay: a look without a lock may have seen the binding and be about to load them.
-        zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position
+        zero!(read_shut reset_due reset_shown broken tx_tail tx_head_seen tx_ep rung_rx rung_tx over write_shut tx_ring_bytes tx_ring rewind_position rewind_base kr gone
             full_head full_since_ns tx_ring_offset upgrade_after_ns upgrade_pause_us hold_after_ns hold_pause_us upgraded_ns full_count shadowed
-            kernel_sent_beside least_class moves seeks sought_ms
+            kernel_sent_beside ring_calls_in ring_calls_out least_class moves seeks calls_alone sought_ms
             shadow_no_delay shadow_cork ring_growth_refused wants_space rx_head rx_tail_seen rx_ep granted rx_ring_bytes rx_ring
-            slot slot_generation cookie switches last_kernel_look_ns number bell_credit bell_progress guarded_tail had_channel);
-        clear!(armed_rx armed_tx binding unbinding pestered said);
+            slot slot_generation switches last_kernel_look_ns number bell_credit bell_progress guarded_tail rewind_counted had_channel);
+        clear!(binding unbinding pestered said);
         self.wait_receive.reset();
         self.wait_send.reset();
     }
@@ -355,139 +289,5 @@ impl Endpoint {
     pub fn sent_bytes(&self) -> u64 {
         let by_kernel = self.kernel_bytes_out.load(Ordering::Relaxed);
         self.bytes_out.get().wrapping_add(by_kernel)
-    }
-
-    fn used_holders(&self) -> &[Holder] {
-        // Acquire, partner: the release in `add_numbers`, before the entry is taken.
-        let used = self.holders_used.load(Ordering::Acquire) as usize;
-        self.holders.get(..used).unwrap_or(&self.holders)
-    }
-
-    /// The holder entry of a process (by its name in the family).
-    #[must_use]
-    pub fn holder(&self, process: u32) -> Option<&Holder> {
-        self.used_holders()
-            .iter()
-            .find(|holder| holder.process.load(Ordering::Acquire) == process + 1)
-    }
-
-    /// Adds descriptor numbers of a process; false when all holder entries are taken by the living.
-    pub fn add_numbers(&self, process: u32, numbers: u32) -> bool {
-        if let Some(holder) = self.holder(process) {
-            holder.numbers.fetch_add(numbers, Ordering::AcqRel);
-            return true;
-        }
-        if self.take_holder(process, numbers) {
-            return true;
-        }
-        self.clear_the_dead(process);
-        self.take_holder(process, numbers)
-    }
-
-    fn take_holder(&self, process: u32, numbers: u32) -> bool {
-        for (index, holder) in self.holders.iter().enumerate() {
-            if self.holders_used.load(Ordering::Relaxed) <= index as u32 {
-                self.holders_used
-                    .fetch_max(index as u32 + 1, Ordering::AcqRel);
-            }
-            let taken = holder
-                .process
-                .compare_exchange(0, process + 1, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
-            if taken {
-                holder.sleepers.store(0, Ordering::Relaxed);
-                holder.asleep_in_transfer.store(0, Ordering::Relaxed);
-                holder.kept.store(0, Ordering::Relaxed);
-                holder.numbers.store(numbers, Ordering::Release);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Takes one descriptor number of a process away; true when the process holds none any more.
-    pub fn remove_number(&self, process: u32) -> bool {
-        let Some(holder) = self.holder(process) else {
-            return true;
-        };
-        if holder.numbers.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return false;
-        }
-        holder.process.store(0, Ordering::Release);
-        true
-    }
-
-    /// True when a living process other than the named one holds the endpoint; see [`crate::family::is_process_alive`].
-    #[must_use]
-    pub fn has_other_holder(&self, process: u32) -> bool {
-        self.may_have_others(process)
-            && self.looks_for_others(process, crate::family::is_process_alive)
-    }
-
-    /// False for the many that never had a second holder.
-    #[inline(always)]
-    fn may_have_others(&self, process: u32) -> bool {
-        let [first, ..] = &self.holders;
-        let seen = first.process.load(Ordering::Acquire);
-        self.holders_used.load(Ordering::Acquire) > 1 || (seen != 0 && seen != process + 1)
-    }
-
-    /// Clears what dead processes other than the named one have left; true when a living one is left. As
-    /// [`Self::has_other_holder`], but as of this moment.
-    #[inline]
-    pub fn clear_the_dead(&self, process: u32) -> bool {
-        self.may_have_others(process)
-            && self.looks_for_others(process, crate::family::is_process_alive_now)
-    }
-
-    /// Entries of dead processes are cleared, and their sleepers no longer counted. An epoch that they armed stays; it
-    /// costs one bell.
-    #[cold]
-    fn looks_for_others(&self, process: u32, is_alive: fn(u32) -> bool) -> bool {
-        let mut found = false;
-        for holder in self.used_holders() {
-            let seen = holder.process.load(Ordering::Acquire);
-            if seen == 0 || seen == CLEARING || seen == process + 1 {
-                continue;
-            }
-            if is_alive(seen - 1) {
-                found = true;
-            } else if holder
-                .process
-                .compare_exchange(seen, CLEARING, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
-                self.free_holder(holder);
-            }
-        }
-        found
-    }
-
-    /// Nobody's entry any more; who slept under it no longer counts.
-    pub(crate) fn free_holder(&self, holder: &Holder) {
-        self.forget_sleepers(holder.sleepers.swap(0, Ordering::AcqRel));
-        holder.process.store(0, Ordering::Release);
-    }
-
-    fn forget_sleepers(&self, sum: u64) {
-        let count = |place: u32| (sum >> (place * SLEEPER_BITS)) as u32 & ((1 << SLEEPER_BITS) - 1);
-        self.armed_rx.fetch_sub(count(1), Ordering::AcqRel);
-        self.armed_tx.fetch_sub(count(2), Ordering::AcqRel);
-        self.asleep.fetch_sub(count(0), Ordering::AcqRel);
-    }
-
-    /// True while a thread may be asleep on the line, of this process or of a living relative.
-    #[inline]
-    #[must_use]
-    pub fn has_sleepers(&self) -> bool {
-        self.asleep.load(Ordering::Acquire) != 0 && self.has_living_sleepers()
-    }
-
-    #[cold]
-    fn has_living_sleepers(&self) -> bool {
-        if let Some(process) = crate::family::process_place() {
-            let _ = self.has_other_holder(process);
-        }
-        self.asleep.load(Ordering::Acquire) != 0
     }
 }

@@ -33,6 +33,10 @@ pub enum Fault {
     UnlockWithoutRelease,
     /// A dead owner's lock is taken by a plain store.
     RecoveryByStore,
+    /// A thread looks whether the endpoint is unbound, and is counted in another step.
+    EntersBehindTheLook,
+    /// A thread that comes out of the kernel takes its count from whoever has the block now.
+    LeavesAnyLife,
 }
 
 #[cfg(loom)]

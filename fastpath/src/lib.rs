@@ -5,11 +5,13 @@
 //! a real branch; the own copy (family memory) is the truth; every acquire and release names its partner.
 //!
 //! * [`sync`]: the one door to atomics, fences, time stamps.
+//! * [`clock`]: the monotonic clock.
 //! * [`ict`]: typed access to I/O Connection Table entries.
 //! * [`kernel_call`]: the one door to the kernel beside rustix.
-//! * [`error`]: who is to blame.
+//! * [`error`]: who is to blame. [`text`]: paths and lines without memory.
 //! * [`life`]: does a process or a thread live?
 //! * [`ring`]: the byte ring of one direction, its producer and its consumer.
+//! * [`in_kernel`]: who is in a kernel call of one direction.
 //! * [`lock`], [`backoff`]: locks that outlive their owner, and patience.
 //! * [`bell`]: epochs, who rings, what was rung.
 //! * [`ready`]: which of many connections changed.
@@ -33,6 +35,7 @@ pub mod backoff;
 pub mod bell;
 #[cfg(not(loom))]
 pub mod channel;
+pub mod clock;
 #[cfg(not(loom))]
 pub mod endpoint;
 pub mod error;
@@ -41,6 +44,7 @@ pub mod family;
 pub mod fault;
 #[cfg(not(loom))]
 pub mod ict;
+pub mod in_kernel;
 pub mod kernel_call;
 #[cfg(not(loom))]
 pub mod life;
@@ -56,5 +60,6 @@ pub mod statistics;
 #[cfg(not(loom))]
 pub mod stream;
 pub mod sync;
+pub mod text;
 #[cfg(not(loom))]
 pub mod wait;

@@ -12,7 +12,11 @@
 //! more than one that is waited for.
 
 use crate::kernel_call;
+use crate::text::Text;
 use rustix::fs::{Mode, OFlags};
+
+/// Longer than the paths of /proc that are asked for here.
+const PATH_BYTES: usize = 64;
 
 /// What `/proc/ID/stat` says, see proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,58 +65,16 @@ impl Stat {
     }
 
     fn of_process(process: u32) -> Option<Stat> {
-        let mut path = Path::new();
-        path.add(b"/proc/").add_number(process).add(b"/stat");
+        let mut path = Text::<PATH_BYTES>::new();
+        path.add(b"/proc/").add_number(process.into()).add(b"/stat");
         Stat::read(path.bytes())
     }
 
     fn of_thread(process: u32, thread: u32) -> Option<Stat> {
-        let mut path = Path::new();
-        path.add(b"/proc/").add_number(process).add(b"/task/");
-        path.add_number(thread).add(b"/stat");
+        let mut path = Text::<PATH_BYTES>::new();
+        path.add(b"/proc/").add_number(process.into());
+        path.add(b"/task/").add_number(thread.into()).add(b"/stat");
         Stat::read(path.bytes())
-    }
-}
-
-/// A short path, put together without memory of its own.
-struct Path {
-    text: [u8; 64],
-    used: usize,
-}
-
-impl Path {
-    const fn new() -> Path {
-        Path {
-            text: [0; 64],
-            used: 0,
-        }
-    }
-
-    fn add(&mut self, part: &[u8]) -> &mut Path {
-        if let Some(place) = self.text.get_mut(self.used..self.used + part.len()) {
-            place.copy_from_slice(part);
-            self.used += part.len();
-        }
-        self
-    }
-
-    fn add_number(&mut self, number: u32) -> &mut Path {
-        let mut digits = [0u8; 10];
-        let mut first = digits.len();
-        let mut rest = number;
-        for (place, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            first = place;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.add(digits.get(first..).unwrap_or(&[]))
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.text.get(..self.used).unwrap_or(&[])
     }
 }
 
@@ -133,6 +95,19 @@ pub fn own_start() -> u64 {
 #[must_use]
 pub fn own_start_seen_here() -> u64 {
     Stat::read(b"/proc/self/stat").map_or(0, |stat| stat.start)
+}
+
+/// True when children of the calling thread get process ids of another namespace than its own, so that neither finds the
+/// other by its id: behind unshare(2) or setns(2) of CLONE_NEWPID (pid_namespaces(7)). Without /proc nobody can say: false.
+#[must_use]
+pub fn children_have_other_ids() -> bool {
+    let [mut own, mut childrens] = [[0u8; 32]; 2];
+    let read = |path: &core::ffi::CStr, name: &mut [u8]| {
+        rustix::fs::readlinkat_raw(rustix::fs::CWD, path, name).is_ok()
+    };
+    // One that has no process yet has no name either.
+    read(c"/proc/thread-self/ns/pid", &mut own)
+        && !(read(c"/proc/thread-self/ns/pid_for_children", &mut childrens) && own == childrens)
 }
 
 /// PROC_TIME_INIT_INO of include/linux/proc_ns.h.
@@ -180,16 +155,6 @@ mod tests {
         assert_eq!(Stat::parse(text), Some(stat));
         assert_eq!(Stat::parse(b"16638 (cut"), None);
         assert_eq!(Stat::parse(b"16638 (cut) S 1 2 3"), None);
-    }
-
-    #[test]
-    fn a_path_holds_what_was_added() {
-        let mut path = Path::new();
-        path.add(b"/proc/")
-            .add_number(0)
-            .add(b"/")
-            .add_number(u32::MAX);
-        assert_eq!(path.bytes(), b"/proc/0/4294967295");
     }
 
     #[test]

@@ -165,6 +165,13 @@ impl LockWord {
         self.0.store(FREE, order);
     }
 
+    /// The owner, who holds it, goes on in another memory than this: here `heir` holds it, a process that is dead, so that
+    /// the next to want the lock repairs first.
+    pub fn leave_to(&self, heir: Owner) {
+        // Release: as in `unlock`.
+        self.0.store(heir.word(), Ordering::Release);
+    }
+
     /// Who holds it at this moment; only a hint unless it is the asking thread.
     #[inline]
     #[must_use]

@@ -4,8 +4,12 @@
 //! change under its endpoint's lock. Before the page exists (or when it cannot be made) counts go to a private array.
 #![expect(unsafe_code, reason = "addresses words of the mapped statistics page")]
 
+mod rows;
+
+pub use rows::Row;
+
 use crate::endpoint::Endpoint;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use core::sync::atomic::AtomicPtr;
 use kmod_interface::statistics::{COUNTERS_OFFSET, Counter, PAGE_BYTES, REASONS_OFFSET, row};
 
@@ -97,110 +101,104 @@ fn page_word(page: *mut u8, offset: usize) -> &'static AtomicU64 {
     unsafe { &*page.add(offset.min(PAGE_BYTES - 8)).cast::<AtomicU64>() }
 }
 
+/// Shows totals that the endpoint itself keeps. The caller holds the lock of their direction.
 #[inline(always)]
-fn row_word64(endpoint: &Endpoint, offset: usize) -> Option<&'static AtomicU64> {
-    let address = endpoint.row.get() as *mut u8;
-    // SAFETY: `row` is 0 or the address of a row in a page that stays mapped.
-    (!address.is_null()).then(|| unsafe { &*address.add(offset).cast::<AtomicU64>() })
-}
-
-#[inline(always)]
-fn row_word32(endpoint: &Endpoint, offset: usize) -> Option<&'static AtomicU32> {
-    let address = endpoint.row.get() as *mut u8;
-    // SAFETY: as above.
-    (!address.is_null()).then(|| unsafe { &*address.add(offset).cast::<AtomicU32>() })
-}
-
-/// The caller holds the lock of its direction.
-#[inline(always)]
-fn add_pair(endpoint: &Endpoint, bytes_offset: usize, calls_offset: usize, bytes: u64) {
-    if let (Some(total), Some(calls)) = (
-        row_word64(endpoint, bytes_offset),
-        row_word64(endpoint, calls_offset),
-    ) {
-        total.store(
-            total.load(Ordering::Relaxed).wrapping_add(bytes),
-            Ordering::Relaxed,
-        );
-        calls.store(
-            calls.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
+fn show_ring(
+    endpoint: &Endpoint,
+    bytes_offset: usize,
+    calls_offset: usize,
+    bytes: u64,
+    calls: u64,
+) {
+    let row = Row::of(endpoint);
+    if let (Some(shown_bytes), Some(shown_calls)) =
+        (row.word64(bytes_offset), row.word64(calls_offset))
+    {
+        shown_bytes.store(bytes, Ordering::Relaxed);
+        shown_calls.store(calls, Ordering::Relaxed);
     }
 }
 
-/// As [`add_pair`] for threads that hold no lock.
-fn add_pair_unlocked(endpoint: &Endpoint, bytes_offset: usize, calls_offset: usize, bytes: u64) {
-    if let (Some(total), Some(calls)) = (
-        row_word64(endpoint, bytes_offset),
-        row_word64(endpoint, calls_offset),
-    ) {
-        total.fetch_add(bytes, Ordering::Relaxed);
-        calls.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn add_one(endpoint: &Endpoint, offset: usize) {
-    if let Some(word) = row_word32(endpoint, offset) {
-        word.store(
-            word.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
-    }
-}
-
-/// Bytes sent through the ring in one call.
+/// Counts bytes sent through the ring in one call, in the endpoint and in its row. Under `tx_lock`.
 #[inline(always)]
-pub fn row_ring_out(endpoint: &Endpoint, bytes: u64) {
-    add_pair(endpoint, row::RING_BYTES_OUT, row::RING_CALLS_OUT, bytes);
-}
-/// Bytes received through the ring in one call.
-#[inline(always)]
-pub fn row_ring_in(endpoint: &Endpoint, bytes: u64) {
-    add_pair(endpoint, row::RING_BYTES_IN, row::RING_CALLS_IN, bytes);
-}
-/// Bytes sent through the kernel in one call.
-pub fn row_kernel_out(endpoint: &Endpoint, bytes: u64) {
-    add_pair_unlocked(
+pub fn count_ring_out(endpoint: &Endpoint, bytes: u64) {
+    let (bytes, calls) = (
+        endpoint.bytes_out.add(bytes),
+        endpoint.ring_calls_out.add(1),
+    );
+    show_ring(
         endpoint,
-        row::KERNEL_BYTES_OUT,
-        row::KERNEL_CALLS_OUT,
+        row::RING_BYTES_OUT,
+        row::RING_CALLS_OUT,
         bytes,
+        calls,
     );
 }
-/// Bytes received through the kernel in one call.
-pub fn row_kernel_in(endpoint: &Endpoint, bytes: u64) {
-    add_pair_unlocked(endpoint, row::KERNEL_BYTES_IN, row::KERNEL_CALLS_IN, bytes);
+/// Counts bytes received through the ring in one call. Under `rx_lock`; as [`count_ring_out`].
+#[inline(always)]
+pub fn count_ring_in(endpoint: &Endpoint, bytes: u64) {
+    let (bytes, calls) = (endpoint.bytes_in.add(bytes), endpoint.ring_calls_in.add(1));
+    show_ring(
+        endpoint,
+        row::RING_BYTES_IN,
+        row::RING_CALLS_IN,
+        bytes,
+        calls,
+    );
 }
-/// The sending direction moved to the ring.
+/// The sending direction moved to the ring. Under its lock, as the three below.
 pub fn row_upgraded_out(endpoint: &Endpoint) {
-    add_one(endpoint, row::UPGRADES_OUT);
+    Row::of(endpoint).add32(row::UPGRADES_OUT, 1);
 }
 /// The sending direction moved to the kernel.
 pub fn row_retreated_out(endpoint: &Endpoint) {
-    add_one(endpoint, row::RETREATS_OUT);
+    Row::of(endpoint).add32(row::RETREATS_OUT, 1);
 }
 /// The receiving direction moved to the ring.
 pub fn row_upgraded_in(endpoint: &Endpoint) {
-    add_one(endpoint, row::UPGRADES_IN);
+    Row::of(endpoint).add32(row::UPGRADES_IN, 1);
 }
 /// The receiving direction moved to the kernel.
 pub fn row_retreated_in(endpoint: &Endpoint) {
-    add_one(endpoint, row::RETREATS_IN);
+    Row::of(endpoint).add32(row::RETREATS_IN, 1);
 }
-/// A word of the endpoint's row, eight bytes.
-#[must_use]
-pub fn row_value64(endpoint: &Endpoint, offset: usize) -> u64 {
-    row_word64(endpoint, offset).map_or(0, |word| word.load(Ordering::Relaxed))
+/// Where the row of a socket shows its part of a counter of the process.
+const fn row_offset(counter: Counter) -> Option<usize> {
+    Some(match counter {
+        Counter::BellsSent => row::BELLS_SENT,
+        Counter::BellsReceived => row::BELLS_RECEIVED,
+        Counter::SpinsWon => row::SPINS_WON,
+        Counter::SpinsLost => row::SPINS_LOST,
+        Counter::RetreatsAsked => row::RETREATS_ASKED,
+        Counter::RetreatsSpill => row::RETREATS_SPILL,
+        Counter::RetreatsDeadLine => row::RETREATS_DEAD_LINE,
+        Counter::RetreatsLocal => row::RETREATS_LOCAL,
+        _ => return None,
+    })
 }
-/// A word of the endpoint's row, four bytes.
-#[must_use]
-pub fn row_value32(endpoint: &Endpoint, offset: usize) -> u32 {
-    row_word32(endpoint, offset).map_or(0, |word| word.load(Ordering::Relaxed))
+
+/// Counts an event of the process and of one socket, under the lock of the direction that it is about.
+#[inline]
+pub fn count_of(endpoint: &Endpoint, counter: Counter, amount: u64) {
+    count(counter, amount);
+    if let Some(offset) = row_offset(counter) {
+        Row::of(endpoint).add32(offset, amount as u32);
+    }
 }
-/// Sets a word of the endpoint's row.
-pub fn set_row32(endpoint: &Endpoint, offset: usize, value: u32) {
-    if let Some(word) = row_word32(endpoint, offset) {
-        word.store(value, Ordering::Relaxed);
+
+/// The same under no lock, in a call of that life of the endpoint: of two at once one may be missed.
+#[inline]
+pub fn count_in_life(endpoint: &Endpoint, generation: u32, counter: Counter) {
+    count(counter, 1);
+    if let Some(offset) = row_offset(counter) {
+        Row::in_life(endpoint, generation).add32(offset, 1);
+    }
+}
+
+/// Counts a sleep in the kernel of a call on one socket, in that life; several threads may fall asleep on it at once.
+pub fn count_sleep(endpoint: &Endpoint, generation: u32) {
+    count(Counter::KernelSleeps, 1);
+    if let Some(word) = Row::in_life(endpoint, generation).word32(row::KERNEL_SLEEPS) {
+        word.fetch_add(1, Ordering::Relaxed);
     }
 }

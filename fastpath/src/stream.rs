@@ -13,9 +13,13 @@
 //! * [`pieces`]: the program's buffers.
 //! * [`labels`]: the labelled steps.
 //! * [`line`]: bells, offsets and options of the kernel socket underneath.
-//! * [`switch`]: upgrade, retreat, grant, pass. [`bells`]: announce, ring, take bells. [`space`]: ring space and growth.
+//! * [`switch`]: upgrade and retreat, by the sender. [`passing`]: grant and pass, by the receiver.
+//! * [`bells`]: announce, ring, take bells. [`space`]: ring space and growth.
 //! * [`pace`]: when an upgrade is tried.
+//! * [`rings`]: where the rings lie, and how bytes in them are shown.
 //! * [`send`], [`receive`]: the data calls. [`granted`]: receiving while the kernel carries.
+//! * [`pipe`]: bytes from a pipe and into one.
+//! * [`plain`]: the program's own kernel calls.
 //! * [`repair`]: a thread that held a lock has died.
 //! * [`quick`]: the same for one plain buffer and nothing but the ring.
 //! * [`sleep`]: arming and what a sleeper looks at. [`storm`]: wakes that told nothing.
@@ -24,22 +28,29 @@
 //! * [`death`]: the far process has died without a word.
 //! * [`rewind`]: the far side has left: its unread bytes go through the kernel.
 //! * [`unbind`]: a living connection gives its slot up.
-//! * [`look`]: readiness without side effects on the program's bytes.
+//! * [`look`]: readiness without side effects on the program's bytes. [`glance`]: what can be said of it without a lock.
+//! * [`line_events`]: what an event of the line means.
 
 pub mod bells;
 pub mod death;
 pub mod ends;
+pub mod glance;
 pub mod granted;
 pub mod labels;
 pub mod leave;
 pub mod line;
+mod line_events;
 pub mod look;
 mod pace;
+mod passing;
 pub mod pieces;
+pub mod pipe;
+mod plain;
 pub mod quick;
 pub mod receive;
 pub mod repair;
 pub mod rewind;
+mod rings;
 pub mod send;
 pub mod sleep;
 pub mod space;
@@ -55,6 +66,7 @@ use crate::lock::{Locked, Owner};
 use crate::sync::Ordering;
 use core::cell::Cell;
 use core::ffi::c_int;
+use libc::ECONNRESET;
 
 /// A call's view of an endpoint.
 pub struct Stream {
@@ -211,13 +223,43 @@ impl Stream {
         retired
     }
 
+    /// Does what must not fall behind the end of the endpoint's life, which does not end meanwhile: under `rx_lock`. False, and
+    /// it was not done: it has ended, or the calling thread is a signal handler above its own call.
+    pub fn while_it_lives(&self, act: impl FnOnce()) -> bool {
+        let lives = self.lock_receiving().is_ok();
+        if lives {
+            act();
+            self.unlock_receiving();
+        }
+        lives
+    }
+
     #[inline(always)]
     pub(crate) fn unlock_receiving(&self) {
         self.endpoint.rx_lock.unlock(self.me);
     }
 
-    /// Binds the endpoint to a slot of a channel; both directions start on the kernel.
+    /// Binds the endpoint to a slot of a channel; both directions start on the kernel. Under both locks, as every change of
+    /// a binding. False, and nothing was done, when the endpoint is not this stream's any more, is bound, or must not be: it
+    /// was closed, given up or handed over while the slot was negotiated. The slot is the caller's to leave then.
     pub fn bind(&self, channel: &'static Channel, slot: u32, generation: u32) -> bool {
+        // Refused in any other life of the endpoint.
+        if self.lock_receiving().is_err() {
+            return false;
+        }
+        let bound = self.lock_sending().is_ok() && {
+            let endpoint = self.endpoint;
+            let bound = endpoint.binding.load(Ordering::Acquire) == binding::NONE
+                && endpoint.wished.load(Ordering::Acquire) != 0
+                && self.bind_locked(channel, slot, generation);
+            self.unlock_sending();
+            bound
+        };
+        self.unlock_receiving();
+        bound
+    }
+
+    fn bind_locked(&self, channel: &'static Channel, slot: u32, generation: u32) -> bool {
         let (Some(own), Some(far)) = (channel.own_entry(slot), channel.far_entry(slot)) else {
             return false;
         };
@@ -241,6 +283,8 @@ impl Stream {
         endpoint.rung_tx.set(0);
         endpoint.tx_ring.set(0);
         endpoint.rx_ring.set(0);
+        endpoint.kr.set(0);
+        endpoint.gone.set(0);
         endpoint.full_since_ns.set(0);
         endpoint.full_count.set(0);
         // This channel's pool may have what the last one's had not.
@@ -256,10 +300,12 @@ impl Stream {
         endpoint.switches.set(0);
         endpoint.number.set(self.descriptor as u32);
         endpoint.unbinding.store(0, Ordering::Relaxed);
-        endpoint.wished.store(1, Ordering::Relaxed);
         if let Some(index) = crate::family::index_of(endpoint) {
             channel.slot_taken_by(slot, generation, index);
         }
+        // Before anybody sees the binding: from here on nobody goes into the kernel without being asked for (N1).
+        endpoint.itx.bind();
+        endpoint.irx.bind();
         endpoint.binding.store(binding::BOUND, Ordering::Release);
         true
     }
@@ -268,32 +314,30 @@ impl Stream {
     /// ECONNRESET, nothing else notices (TRUST.md; POSIX.md row 35). Called with a lock of the endpoint held, under which
     /// the binding was looked at. A plain kernel socket is nobody's to condemn: what was seen does not concern it.
     pub(crate) fn condemn(&self, reason: kmod_interface::reason::Reason) {
-        let condemned = self.endpoint.binding.compare_exchange(
-            binding::BOUND,
-            binding::CONDEMNED,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        if condemned.is_err() {
+        if !mark_condemned(self.endpoint, reason) {
             return;
         }
-        self.endpoint.reason.store(reason as u32, Ordering::Relaxed);
-        self.endpoint.error.store(ECONNRESET, Ordering::Release);
-        self.endpoint
-            .keof
-            .fetch_max(kernel_end::ENDED, Ordering::AcqRel);
         crate::kernel_call::reset_connection(self.descriptor);
         self.switched.set(true);
     }
 }
 
-pub(crate) const ECONNRESET: u32 = 104;
-
-/// Monotonic time in nanoseconds.
-#[must_use]
-pub fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(now.tv_nsec as u64)
+/// Ends a bound endpoint by ECONNRESET. The error comes before the binding: whoever finds that it has ended so is told
+/// the error, and does not take what is cut off for an orderly end. False: it is not bound (any more).
+pub(crate) fn mark_condemned(endpoint: &Endpoint, reason: kmod_interface::reason::Reason) -> bool {
+    if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+        return false;
+    }
+    endpoint.reason.store(reason as u32, Ordering::Relaxed);
+    endpoint.error.store(ECONNRESET as u32, Ordering::Release);
+    endpoint.keof.fetch_max(kernel_end::ENDED, Ordering::AcqRel);
+    endpoint
+        .binding
+        .compare_exchange(
+            binding::BOUND,
+            binding::CONDEMNED,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        )
+        .is_ok()
 }

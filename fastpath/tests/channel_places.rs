@@ -12,7 +12,7 @@ fn places_are_used_again_after_a_while_and_mappings_do_not_pile_up() {
         std::fs::read_to_string("/proc/self/maps")
             .unwrap()
             .lines()
-            .filter(|line| line.contains("axio"))
+            .filter(|line| line.contains("memfd:axio"))
             .count()
     };
     let mut indices = Vec::new();

@@ -11,15 +11,14 @@ mod traffic;
 use channel_pair::{Ends, channel_pair};
 use fastpath::endpoint::binding;
 use fastpath::family;
-use fastpath::stream::leave::Successor;
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use fastpath::stream::leave::{Departure, Successor};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use traffic::{Counts, Random, Side, read_all, watchdog, write_all};
 
 const BYTES: u64 = 1 << 20;
-const WATCHDOG: Duration = Duration::from_secs(240);
+const WATCHDOG: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 struct Departures {
@@ -29,24 +28,31 @@ struct Departures {
     stayed: AtomicU64,
 }
 
+/// How long a thread had to wait that wanted to run every few milliseconds, while `is_over` was false.
+fn longest_wait(is_over: &AtomicBool) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !is_over.load(Ordering::Relaxed) {
+        let before = Instant::now();
+        thread::sleep(Duration::from_millis(5));
+        longest = longest.max(before.elapsed());
+    }
+    longest
+}
+
 /// What the program's thread that leaves does, at a moment of its own.
 fn depart(side: Side, seed: u64, departures: &Departures) {
     let mut random = Random(seed);
     random.pause(3000);
     for _ in 0..200 {
-        let left = side.stream().leave(Successor::Ourselves);
+        let Departure { left, given } = side.stream().leave(Successor::Ourselves);
         if !left {
             departures.stayed.fetch_add(1, Ordering::Relaxed);
             random.pause(300);
             continue;
         }
         departures.left.fetch_add(1, Ordering::Relaxed);
-        if side.endpoint.channel.take() != 0 {
-            let (slot, generation) = (
-                side.endpoint.slot.get(),
-                side.endpoint.slot_generation.get(),
-            );
-            side.channel.slot_leave(slot, generation);
+        if let Some(given) = given {
+            side.channel.slot_leave(given.slot, given.generation);
             side.channel.release();
         }
         return;
@@ -54,9 +60,7 @@ fn depart(side: Side, seed: u64, departures: &Departures) {
 }
 
 fn run(seed: u64, counts: &Counts, departures: &Departures) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (far, _) = listener.accept().unwrap();
+    let (near, far) = traffic::connected();
     let Ends {
         connecting,
         accepting,
@@ -68,7 +72,9 @@ fn run(seed: u64, counts: &Counts, departures: &Departures) {
         assert!(side.stream().bind(side.channel, slot, generation));
     }
     let (leaver, other) = if seed & 1 == 0 { (c, s) } else { (s, c) };
-    thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    let (all_came, waited) = thread::scope(|scope| {
+        let watcher = scope.spawn(|| longest_wait(&is_over));
         let data = [
             scope.spawn(move || write_all(c, BYTES, seed * 8 + 1, 1, counts)),
             scope.spawn(move || write_all(s, BYTES, seed * 8 + 2, 2, counts)),
@@ -77,13 +83,19 @@ fn run(seed: u64, counts: &Counts, departures: &Departures) {
         ];
         scope.spawn(move || depart(leaver, seed * 8 + 5, departures));
         let results: Vec<_> = data.into_iter().map(|thread| thread.join()).collect();
-        assert!(results.iter().all(Result::is_ok), "seed {seed}");
+        is_over.store(true, Ordering::Relaxed);
+        let waited = watcher.join().expect("the watcher");
+        (results.iter().all(Result::is_ok), waited)
     });
+    let is_reset = [leaver, other]
+        .iter()
+        .any(|side| side.endpoint.binding.load(Ordering::Acquire) == binding::CONDEMNED);
+    // Whoever leaves waits a second for what the far side has begun, and resets what stands still for longer.
+    let may_reset = waited > Duration::from_millis(900);
+    assert!(all_came || (is_reset && may_reset), "seed {seed}");
+    assert!(!is_reset || may_reset, "seed {seed}: reset");
     for side in [leaver, other] {
-        let bound = side.endpoint.binding.load(Ordering::Acquire);
-        assert_ne!(bound, binding::CONDEMNED, "seed {seed}");
-        side.stream().leave(Successor::Nobody);
-        if side.endpoint.channel.take() != 0 {
+        if side.stream().leave(Successor::Nobody).given.is_some() {
             side.channel.slot_leave(slot, generation);
             side.channel.release();
         }
@@ -95,7 +107,9 @@ fn run(seed: u64, counts: &Counts, departures: &Departures) {
 fn siblings_of_a_leaver_lose_and_double_nothing() {
     family::ensure().expect("family memory");
     let over = watchdog(WATCHDOG);
-    let seeds = std::env::var("AXIO_TEST_SEEDS").map_or(60, |text| text.parse().unwrap_or(60));
+    let seeds = std::env::var("TEST_SEEDS")
+        .map_or(60, |text| text.parse().expect("TEST_SEEDS is a number"));
+    assert!(seeds > 0, "TEST_SEEDS asks for nothing");
     let (counts, departures) = (Counts::default(), Departures::default());
     for seed in 1..=seeds {
         run(seed, &counts, &departures);

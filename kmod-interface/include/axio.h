@@ -86,7 +86,7 @@ struct axio_status {
 	uint64_t kernel_bytes_out;
 	uint64_t ring_bytes_in;
 	uint64_t ring_bytes_out;
-	uint32_t switches_out; /* changes of carrier, sending direction; odd = on the ring now */
+	uint32_t switches_out; /* changes of carrier, sending direction; odd = on the ring now, unless path says no */
 	uint32_t switches_in;  /* the same for the receiving direction */
 	uint64_t reserved[2];  /* zero */
 };
@@ -122,7 +122,7 @@ enum axio_reason {
 	AXIO_REASON_RULE = 3,
 	AXIO_REASON_NOT_OPTED_IN = 4,
 	AXIO_REASON_RELEASED = 5,
-	AXIO_REASON_SECURE_EXECUTION = 6,
+	AXIO_REASON_SECURE_EXECUTION = 6, /* by the command axio alone: there nobody answers */
 	AXIO_REASON_PEER_HAS_NO_AXIO = 7,
 	AXIO_REASON_ADDRESS_NOT_LOCAL = 8,
 	AXIO_REASON_ADDRESS_TRANSLATED = 9,
@@ -135,7 +135,7 @@ enum axio_reason {
 	AXIO_REASON_CONFINED = 16,
 	AXIO_REASON_EPOLL_SHARED = 17,
 	AXIO_REASON_SLOT_EVICTED = 18,
-	AXIO_REASON_NO_GAIN = 19,
+	AXIO_REASON_NO_GAIN = 19, /* reserved: this version never gives it */
 	AXIO_REASON_PEER_LEFT = 20,
 	AXIO_REASON_STREAM_ENDED = 21,
 	AXIO_REASON_TOO_MANY_SOCKETS = 22,

@@ -250,6 +250,9 @@
 #define AXIO_STATISTICS_HEADER_START_TIME 16
 #define AXIO_STATISTICS_HEADER_PROGRAM    32 /* 32 bytes: program name, zero padded */
 
+#define AXIO_STATISTICS_ROLE_CONNECTING 1 /* called connect() */
+#define AXIO_STATISTICS_ROLE_ACCEPTING  2 /* came from accept() */
+
 #define AXIO_STATISTICS_ROW_IN_USE           0   /* u32: 0 free, 1 in use */
 #define AXIO_STATISTICS_ROW_DESCRIPTOR       4   /* i32: descriptor number last seen */
 #define AXIO_STATISTICS_ROW_PATH             8   /* u32: path, as in the status ioctl */
@@ -269,6 +272,15 @@
 #define AXIO_STATISTICS_ROW_RETREATS_OUT     132 /* u32: retreats of the sending direction */
 #define AXIO_STATISTICS_ROW_UPGRADES_IN      136 /* u32: upgrades of the receiving direction */
 #define AXIO_STATISTICS_ROW_RETREATS_IN      140 /* u32: retreats of the receiving direction */
+#define AXIO_STATISTICS_ROW_BELLS_SENT       144 /* u32: doorbell bytes sent */
+#define AXIO_STATISTICS_ROW_BELLS_RECEIVED   148 /* u32: doorbell bytes consumed */
+#define AXIO_STATISTICS_ROW_SPINS_WON        152 /* u32: send and receive calls whose wait ended while spinning */
+#define AXIO_STATISTICS_ROW_SPINS_LOST       156 /* u32: send and receive calls whose wait spun in vain */
+#define AXIO_STATISTICS_ROW_KERNEL_SLEEPS    160 /* u32: times a send or receive call slept in the kernel */
+#define AXIO_STATISTICS_ROW_RETREATS_ASKED   164 /* u32: of `retreats_out`, those that the far side asked for */
+#define AXIO_STATISTICS_ROW_RETREATS_SPILL   168 /* u32: of `retreats_out`, those because the reader made no progress */
+#define AXIO_STATISTICS_ROW_RETREATS_DEAD_LINE 172 /* u32: of `retreats_out`, those because nobody could have been woken any more */
+#define AXIO_STATISTICS_ROW_RETREATS_LOCAL   176 /* u32: of `retreats_out`, those for a cause of this process */
 
 /* Places of the counters: u64 each, from AXIO_STATISTICS_COUNTERS_OFFSET on. */
 #define AXIO_COUNTER_SOCKETS_SEEN       0  /* sockets that matched a rule */
@@ -290,8 +302,8 @@
 #define AXIO_COUNTER_BELLS_SENT         16 /* doorbell bytes sent */
 #define AXIO_COUNTER_BELLS_RECEIVED     17 /* doorbell bytes consumed */
 #define AXIO_COUNTER_SPINS_WON          18 /* waits that ended while spinning */
-#define AXIO_COUNTER_SPINS_LOST         19 /* waits that spun and then slept */
-#define AXIO_COUNTER_KERNEL_SLEEPS      20 /* waits that slept in the kernel */
+#define AXIO_COUNTER_SPINS_LOST         19 /* waits that spun in vain */
+#define AXIO_COUNTER_KERNEL_SLEEPS      20 /* times a wait for a ring slept in the kernel */
 #define AXIO_COUNTER_CHANNELS_MADE      21 /* channels made by handshake */
 #define AXIO_COUNTER_CLAIMS_BOUND       22 /* connections bound through an existing channel */
 #define AXIO_COUNTER_EVICTIONS          23 /* connections that gave their slot to a busier one */

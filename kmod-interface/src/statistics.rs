@@ -41,6 +41,14 @@ pub mod header {
     pub const PROGRAM: usize = 32;
 }
 
+/// Values of [`row::ROLE`]; 0 before it is known.
+pub mod role {
+    /// Called connect().
+    pub const CONNECTING: u32 = 1;
+    /// Came from accept().
+    pub const ACCEPTING: u32 = 2;
+}
+
 /// Byte offsets of a row. All words are written by the process itself, relaxed; a reader may see a row in change.
 pub mod row {
     /// u32: 0 free, 1 in use.
@@ -81,6 +89,24 @@ pub mod row {
     pub const UPGRADES_IN: usize = 136;
     /// u32: retreats of the receiving direction.
     pub const RETREATS_IN: usize = 140;
+    /// u32: doorbell bytes sent.
+    pub const BELLS_SENT: usize = 144;
+    /// u32: doorbell bytes consumed.
+    pub const BELLS_RECEIVED: usize = 148;
+    /// u32: send and receive calls whose wait ended while spinning.
+    pub const SPINS_WON: usize = 152;
+    /// u32: send and receive calls whose wait spun in vain.
+    pub const SPINS_LOST: usize = 156;
+    /// u32: times a send or receive call slept in the kernel.
+    pub const KERNEL_SLEEPS: usize = 160;
+    /// u32: of `retreats_out`, those that the far side asked for.
+    pub const RETREATS_ASKED: usize = 164;
+    /// u32: of `retreats_out`, those because the reader made no progress.
+    pub const RETREATS_SPILL: usize = 168;
+    /// u32: of `retreats_out`, those because nobody could have been woken any more.
+    pub const RETREATS_DEAD_LINE: usize = 172;
+    /// u32: of `retreats_out`, those for a cause of this process.
+    pub const RETREATS_LOCAL: usize = 176;
 }
 
 macro_rules! counters {
@@ -120,8 +146,8 @@ counters! {
     16 BellsSent "bells_sent" "doorbell bytes sent"
     17 BellsReceived "bells_received" "doorbell bytes consumed"
     18 SpinsWon "spins_won" "waits that ended while spinning"
-    19 SpinsLost "spins_lost" "waits that spun and then slept"
-    20 KernelSleeps "kernel_sleeps" "waits that slept in the kernel"
+    19 SpinsLost "spins_lost" "waits that spun in vain"
+    20 KernelSleeps "kernel_sleeps" "times a wait for a ring slept in the kernel"
     21 ChannelsMade "channels_made" "channels made by handshake"
     22 ClaimsBound "claims_bound" "connections bound through an existing channel"
     23 Evictions "evictions" "connections that gave their slot to a busier one"
@@ -138,5 +164,5 @@ counters! {
 const _: () = {
     assert!(Counter::ALL.len() <= 64 && COUNTERS_OFFSET + 64 * 8 <= REASONS_OFFSET);
     assert!(crate::reason::Reason::ALL.len() <= 64 && REASONS_OFFSET + 64 * 8 <= ROWS_OFFSET);
-    assert!(row::RETREATS_IN + 4 <= ROW_BYTES && row::PAIR + 36 <= row::KERNEL_BYTES_IN);
+    assert!(row::RETREATS_LOCAL + 4 <= ROW_BYTES && row::PAIR + 36 <= row::KERNEL_BYTES_IN);
 };

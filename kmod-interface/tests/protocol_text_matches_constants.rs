@@ -252,6 +252,10 @@ fn reasons_and_counters_are_listed_in_order() {
                 reason.sentence().into()
             ]
         );
+        assert!(
+            reason.advice().ends_with('.'),
+            "{reason:?} leaves its reader alone"
+        );
     }
     let written = table("counters");
     assert_eq!(written.len(), Counter::ALL.len());

@@ -151,7 +151,8 @@ pub const OPTIONS: &[OptionRow] = &[
         },
         changes_semantics: false,
         sentence: "Master switch: `on` accelerates what the rules allow, `off` leaves no trace but the loaded \
-                   library, `optin` accelerates only sockets for which the program asks with the `AXIO_SIOCACCEL` ioctl.",
+                   library, `optin` accelerates only sockets for which the program asks with the `AXIO_SIOCACCEL` ioctl. \
+                   Preloaded means named by `LD_PRELOAD`; one that `/etc/ld.so.preload` names counts as linked.",
     },
     OptionRow {
         key: OptionKey::Rules,
@@ -207,7 +208,7 @@ pub const OPTIONS: &[OptionRow] = &[
         default: DefaultValue::Unset("no report"),
         changes_semantics: false,
         sentence: "File to which each process appends one line of JSON at its exit: bytes by ring and by kernel, every \
-                   counter, reasons. A relative path is taken from the directory the process is in at its exit.",
+                   counter, reasons. One that execs, or tries to, appends what it has to tell by then. A relative path is taken from the directory the process is in at its exit.",
     },
     OptionRow {
         key: OptionKey::Log,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,11 +119,10 @@ MEASURED(recv_nothing)
         must(recv(server[0], target, MESSAGE_BYTES, MSG_DONTWAIT) < 0 && errno == EAGAIN, "empty");
 }
 
-/* What a server does for one request of 64 connections: send, epoll_wait, recv. */
-MEASURED(watched)
+/* What a server does for one request: send, epoll_wait, recv. */
+MEASURED(watched, int index)
 {
     for (long done = 0; done < count; done++) {
-        int index = (int)(done % CONNECTIONS);
         must(send(client[index], message, MESSAGE_BYTES, MSG_NOSIGNAL) == MESSAGE_BYTES, "send");
         must(epoll_wait(set, events, CONNECTIONS, 1000) == 1, "epoll_wait");
         must(events[0].data.u32 == (unsigned)index, "another");
@@ -181,12 +181,26 @@ static void ring(long count)
     measured_recv_nothing(count);
 }
 
+/* A wait that finds something on a ring looks at the kernel's set, too, if it has not for 50 us (READINESS.md): behind
+ * this one it does, however fast or slow the machine is. */
+static void wait_until_the_kernel_is_due(void) { usleep(60); }
+
+/* Each time another one of the connections has a request. */
+static void watch_each(long count)
+{
+    for (long done = 0; done < count; done++) {
+        wait_until_the_kernel_is_due();
+        measured_watched(1, (int)(done % CONNECTIONS));
+    }
+}
+
 /* Each time another connection has something. */
 static void wait_for_one(long count, int connections, void (*measured)(long))
 {
     for (long done = 0; done < count; done++) {
         int one = (int)(done * 7 % connections);
         must(send(client[one], message, MESSAGE_BYTES, MSG_NOSIGNAL) == MESSAGE_BYTES, "send");
+        wait_until_the_kernel_is_due();
         measured(1);
         must(events[0].data.u32 == (unsigned)one, "another");
         must(recv(server[one], target, MESSAGE_BYTES, 0) == MESSAGE_BYTES, "recv");
@@ -196,7 +210,7 @@ static void wait_for_one(long count, int connections, void (*measured)(long))
 static void epoll(long count)
 {
     watch(CONNECTIONS);
-    measured_watched(count);
+    watch_each(count);
     measured_epoll_wait_nothing(count);
     wait_for_one(count, CONNECTIONS, measured_epoll_wait_one_of_64);
     for (int index = 0; index < CONNECTIONS; index++) {
@@ -293,6 +307,58 @@ static void plain(long count)
     measured_plain_epoll_ctl_member(count);
 }
 
+/* ---- calls on a connection that a rule leaves to the kernel */
+
+static struct pollfd polled[CONNECTIONS];
+
+#define RULED(name, statement, result)                        \
+    MEASURED(ruled_##name)                                    \
+    {                                                         \
+        for (long done = 0; done < count; done++) {           \
+            must((statement) == (result), "ruled_" #name);    \
+        }                                                     \
+    }
+RULED(send, send(client[0], message, MESSAGE_BYTES, MSG_NOSIGNAL), MESSAGE_BYTES)
+RULED(recv, recv(server[0], target, MESSAGE_BYTES, 0), MESSAGE_BYTES)
+RULED(write, write(client[0], message, MESSAGE_BYTES), MESSAGE_BYTES)
+RULED(read, read(server[0], target, MESSAGE_BYTES), MESSAGE_BYTES)
+RULED(poll, poll(polled, 1, 1000), 1)
+RULED(poll_of_64, poll(polled, CONNECTIONS, 1000), 1)
+RULED(epoll_wait, epoll_wait(set, events, CONNECTIONS, 1000), 1)
+
+static int opened_client, opened_server;
+RULED(connect_close,
+      (make_pair(&opened_client, &opened_server), move(opened_client, opened_server), move(opened_server, opened_client),
+       close(opened_client), close(opened_server)),
+      0)
+
+static void ruled(long count)
+{
+    for (int index = 0; index < CONNECTIONS; index++) {
+        make_pair(&client[index], &server[index]);
+        polled[index] = (struct pollfd){server[index], POLLIN, 0};
+        warm(client[index], server[index]);
+    }
+    /* Programs that poll seldom have epoll sets. */
+    must(send(client[0], message, MESSAGE_BYTES, MSG_NOSIGNAL) == MESSAGE_BYTES, "send");
+    measured_ruled_poll(count);
+    measured_ruled_poll_of_64(count);
+    must(recv(server[0], target, MESSAGE_BYTES, 0) == MESSAGE_BYTES, "recv");
+    set = epoll_create1(0);
+    for (int index = 0; index < CONNECTIONS; index++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)index};
+        must(epoll_ctl(set, EPOLL_CTL_ADD, server[index], &event) == 0, "epoll_ctl");
+    }
+    for (long done = 0; done < count; done += PORTION) {
+        measured_ruled_send(PORTION);
+        measured_ruled_epoll_wait(PORTION);
+        measured_ruled_recv(PORTION);
+        measured_ruled_write(PORTION);
+        measured_ruled_read(PORTION);
+    }
+    measured_ruled_connect_close(count);
+}
+
 int main(int count, char **arguments)
 {
     must(count >= 3, "instructions COUNT CALL...");
@@ -308,6 +374,8 @@ int main(int count, char **arguments)
             epoll(times);
         else if (strcmp(call, "plain") == 0)
             plain(times);
+        else if (strcmp(call, "ruled") == 0)
+            ruled(times);
         else {
             fprintf(stderr, "no call %s\n", call);
             return 1;

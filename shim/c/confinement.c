@@ -3,6 +3,7 @@
 #include "call.h"
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
@@ -21,6 +22,13 @@ static inline void confine(int kind)
         axio_handlers->before_confinement(kind);
         errno = error;
     }
+}
+
+/* Asking with no filter at all is how libraries find out what the kernel offers; that confines nobody. */
+static inline void confine_by_filter(int is_strict, const void *filter)
+{
+    if (is_strict || filter)
+        confine(FILTER);
 }
 
 #define CREDENTIAL_CALL(name, hidden, parameters, arguments) \
@@ -57,7 +65,7 @@ AXIO_HIDDEN int axio_prctl(int option, ...)
                   c = va_arg(arguments, unsigned long), d = va_arg(arguments, unsigned long);
     va_end(arguments);
     if (option == PR_SET_SECCOMP)
-        confine(FILTER);
+        confine_by_filter(a == SECCOMP_MODE_STRICT, (const void *)b);
     else if (option == PR_SET_NO_NEW_PRIVS)
         confine(CREDENTIALS);
     return REAL(prctl)(option, a, b, c, d);
@@ -79,7 +87,7 @@ extern int axio_close(int), axio_dup(int), axio_dup2(int, int), axio_dup3(int, i
     axio_close_range(unsigned, unsigned, int), axio_recvmmsg(int, struct mmsghdr *, unsigned, int, struct timespec *),
     axio_sendmmsg(int, struct mmsghdr *, unsigned, int), axio_execve(const char *, char *const[], char *const[]),
     axio_execveat(int, const char *, char *const[], char *const[], int);
-extern long axio_fork_by_number(long, long, long, long, long, long);
+extern long axio_fork_by_number(uint64_t, long, long, long, long, long, long);
 
 extern int axio_poll(struct pollfd *, nfds_t, int), axio_select(int, fd_set *, fd_set *, fd_set *, struct timeval *),
     axio_ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *),
@@ -92,35 +100,36 @@ extern int axio_poll(struct pollfd *, nfds_t, int), axio_select(int, fd_set *, f
 #define P(type, word) ((type)(word))
 
 /* What a system call's argument points to, copied by the kernel: a wrong address is the kernel's to judge, it must not fault
- * here. False: that cannot be read or written. */
+ * here. False: that cannot be read or written. Where the call itself is refused (a sandbox, a kernel without it) the memory
+ * is touched as any other pointer's of the program. Only in processes with a table: without one, or behind a filter, no
+ * call is made that the program did not make. */
 static int copy_by_kernel(long call, void *ours, const void *theirs, size_t bytes)
 {
     struct iovec here = {ours, bytes}, there = {(void *)(uintptr_t)theirs, bytes};
     int error = errno;
     long copied = REAL(syscall)(call, (long)getpid(), &here, 1L, &there, 1L, 0L);
+    int refused = copied < 0 && errno != EFAULT;
     errno = error;
-    return copied == (long)bytes;
+    if (!refused || (uintptr_t)theirs < 4096)
+        return copied == (long)bytes;
+    if (call == SYS_process_vm_readv)
+        __builtin_memcpy(ours, theirs, bytes);
+    else
+        __builtin_memcpy((void *)(uintptr_t)theirs, ours, bytes);
+    return 1;
 }
 static int copy_in(void *ours, const void *theirs, size_t bytes)
 {
     return copy_by_kernel(SYS_process_vm_readv, ours, theirs, bytes);
 }
 
-/* The kernel's signal mask, 64 bits, as the C library's. */
-struct mask {
-    sigset_t signals;
-    const sigset_t *pointer;
-};
-static int take_mask(struct mask *mask, const void *kernel_mask, size_t bytes)
+/* The kernel's signal mask, 64 bits, where the C library's functions take one: they hand it on, and nobody on the way looks
+ * into it. False: the kernel has to judge it. */
+static int take_mask(const sigset_t **mask, const void *kernel_mask, size_t bytes)
 {
-    mask->pointer = 0;
-    if (!kernel_mask)
-        return 1;
-    sigemptyset(&mask->signals);
-    if (bytes != 8 || !copy_in(&mask->signals, kernel_mask, 8))
-        return 0;
-    mask->pointer = &mask->signals;
-    return 1;
+    uint64_t looked_at;
+    *mask = kernel_mask;
+    return !kernel_mask || (bytes == 8 && (!axio_descriptors || copy_in(&looked_at, kernel_mask, 8)));
 }
 
 /* A time-out that the system call writes back, which the C library's functions hide: the time left. */
@@ -143,23 +152,10 @@ static int take_limit(struct limit *limit, void *theirs)
 /* As the kernel does, which does not mind when the place cannot be written. */
 static long give_limit_back(struct limit *limit, long result)
 {
-    const long second = 1000000000;
-    struct timespec now, *left = &limit->left;
     if (!limit->theirs)
         return result;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    left->tv_sec -= now.tv_sec - limit->start.tv_sec;
-    left->tv_nsec -= now.tv_nsec - limit->start.tv_nsec;
-    if (left->tv_nsec < 0) {
-        left->tv_nsec += second;
-        left->tv_sec--;
-    } else if (left->tv_nsec >= second) {
-        left->tv_nsec -= second;
-        left->tv_sec++;
-    }
-    if (left->tv_sec < 0)
-        left->tv_sec = left->tv_nsec = 0;
-    copy_by_kernel(SYS_process_vm_writev, left, limit->theirs, sizeof *left);
+    struct timespec left = axio_time_left(&limit->left, &limit->start);
+    copy_by_kernel(SYS_process_vm_writev, &left, limit->theirs, sizeof left);
     return result;
 }
 
@@ -170,7 +166,7 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
     long a = va_arg(arguments, long), b = va_arg(arguments, long), c = va_arg(arguments, long),
          d = va_arg(arguments, long), e = va_arg(arguments, long), f = va_arg(arguments, long);
     va_end(arguments);
-    struct mask mask;
+    const sigset_t *mask;
     struct limit limit;
     if (axio_handlers) {
         switch (number) {
@@ -215,11 +211,11 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_execveat:
             return axio_execveat((int)a, P(const char *, b), P(char *const *, c), P(char *const *, d), (int)e);
 #ifdef SYS_fork
-        case SYS_fork: return axio_fork_by_number(number, a, b, c, d, e);
+        case SYS_fork: return axio_fork_by_number(0, number, a, b, c, d, e);
 #endif
         case SYS_clone:
             if (!(a & CLONE_VM))
-                return axio_fork_by_number(number, a, b, c, d, e);
+                return axio_fork_by_number((uint64_t)a, number, a, b, c, d, e);
             if (!(a & CLONE_THREAD))
                 axio_memory_was_shared = 1;
             break;
@@ -227,7 +223,20 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_vfork: axio_memory_was_shared = 1; break;
 #endif
 #ifdef SYS_clone3
-        case SYS_clone3: axio_memory_was_shared = 1; break; /* its flags may lie in memory that cannot be read */
+        case SYS_clone3: {
+            uint64_t flags = 0; /* the first member of struct clone_args */
+            if (!__atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE)) {
+                axio_memory_was_shared = 1; /* it may be */
+                break;
+            }
+            if (!copy_in(&flags, P(void *, a), sizeof flags))
+                break; /* EFAULT */
+            if (!(flags & CLONE_VM))
+                return axio_fork_by_number(flags, number, a, b, c, d, e);
+            if (!(flags & CLONE_THREAD))
+                axio_memory_was_shared = 1;
+            break;
+        }
 #endif
 #ifdef SYS_poll
         case SYS_poll: return axio_poll(P(struct pollfd *, a), (nfds_t)b, (int)c);
@@ -238,7 +247,7 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
         case SYS_ppoll:
             if (!axio_descriptors || !take_mask(&mask, P(void *, d), (size_t)e) || !take_limit(&limit, P(void *, c)))
                 break;
-            return give_limit_back(&limit, axio_ppoll(P(struct pollfd *, a), (nfds_t)b, c ? &limit.left : 0, mask.pointer));
+            return give_limit_back(&limit, axio_ppoll(P(struct pollfd *, a), (nfds_t)b, c ? &limit.left : 0, mask));
         case SYS_pselect6: {
             struct {
                 const void *signals;
@@ -248,28 +257,40 @@ AXIO_HIDDEN long axio_syscall(long number, ...)
                 !take_mask(&mask, given.signals, given.bytes) || !take_limit(&limit, P(void *, e)))
                 break;
             return give_limit_back(&limit, axio_pselect((int)a, P(fd_set *, b), P(fd_set *, c), P(fd_set *, d),
-                                                        e ? &limit.left : 0, mask.pointer));
+                                                        e ? &limit.left : 0, mask));
         }
         case SYS_epoll_create1: return axio_epoll_create1((int)a);
         case SYS_epoll_ctl: return axio_epoll_ctl((int)a, (int)b, (int)c, P(void *, d));
         case SYS_epoll_pwait:
             if (!take_mask(&mask, P(void *, e), (size_t)f))
                 break;
-            return axio_epoll_pwait((int)a, P(void *, b), (int)c, (int)d, mask.pointer);
+            return axio_epoll_pwait((int)a, P(void *, b), (int)c, (int)d, mask);
 #ifdef SYS_epoll_pwait2
         case SYS_epoll_pwait2:
             if (!take_mask(&mask, P(void *, e), (size_t)f))
                 break;
-            return axio_epoll_pwait2((int)a, P(void *, b), (int)c, P(void *, d), mask.pointer);
+            return axio_epoll_pwait2((int)a, P(void *, b), (int)c, P(void *, d), mask);
 #endif
-        case SYS_io_uring_setup: axio_handlers->io_uring_appears(); break;
-        case SYS_seccomp: confine(FILTER); break;
+        case SYS_io_uring_setup: {
+            /* Event loops ask for one where there is none to be had: only what exists can be used behind us. */
+            long ring = REAL(syscall)(number, a, b, c, d, e, f);
+            if (ring >= 0) {
+                int error = errno;
+                axio_handlers->io_uring_appears();
+                errno = error;
+            }
+            return ring;
+        }
+        case SYS_seccomp:
+            if (a == SECCOMP_SET_MODE_STRICT || a == SECCOMP_SET_MODE_FILTER)
+                confine_by_filter(a == SECCOMP_SET_MODE_STRICT, P(void *, c));
+            break;
 #ifdef SYS_landlock_restrict_self
         case SYS_landlock_restrict_self: confine(CREDENTIALS); break;
 #endif
         case SYS_prctl:
             if (a == PR_SET_SECCOMP)
-                confine(FILTER);
+                confine_by_filter(b == SECCOMP_MODE_STRICT, P(void *, c));
             else if (a == PR_SET_NO_NEW_PRIVS)
                 confine(CREDENTIALS);
             break;

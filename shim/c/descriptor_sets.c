@@ -2,33 +2,49 @@
 #include "descriptor_sets.h"
 #include <sys/mman.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 
 /* Entries that find room on the stack. */
 #define ON_STACK 64u
 /* More than a process can have open is the kernel's to refuse. */
 #define ENTRIES_MAX (1u << 20)
 
-/* Memory for one call; from the stack of the caller if it is little. */
+/* Memory for one call that is too much for the caller's stack. Some are kept from call to call: to map one and to touch it for
+ * the first time costs more than a poll does. */
 struct scratch {
-    void *mapped;
+    void *memory;
     size_t bytes;
 };
+enum { KEPT_SCRATCHES = 4, KEPT_BYTES = 64 * 1024 };
+static void *kept_scratches[KEPT_SCRATCHES];
 
 static void *take(struct scratch *scratch, size_t bytes)
 {
-    void *mapped = REAL(mmap)(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED)
-        return 0;
-    scratch->mapped = mapped;
-    scratch->bytes = bytes;
-    return mapped;
+    scratch->bytes = bytes > KEPT_BYTES ? bytes : KEPT_BYTES;
+    if (bytes <= KEPT_BYTES)
+        for (int index = 0; index < KEPT_SCRATCHES && !scratch->memory; index++)
+            /* Acquire, partner: the release in give_back. */
+            scratch->memory = __atomic_exchange_n(&kept_scratches[index], 0, __ATOMIC_ACQUIRE);
+    if (!scratch->memory) {
+        void *mapped = REAL(mmap)(0, scratch->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        scratch->memory = mapped == MAP_FAILED ? 0 : mapped;
+    }
+    return scratch->memory;
 }
 
 static void give_back(void *argument)
 {
     struct scratch *scratch = argument;
-    if (scratch->mapped)
-        REAL(munmap)(scratch->mapped, scratch->bytes);
+    if (scratch->bytes == KEPT_BYTES)
+        for (int index = 0; index < KEPT_SCRATCHES && scratch->memory; index++) {
+            void *empty = 0;
+            if (__atomic_compare_exchange_n(&kept_scratches[index], &empty, scratch->memory, 0, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED))
+                scratch->memory = 0;
+        }
+    if (scratch->memory)
+        REAL(munmap)(scratch->memory, scratch->bytes);
+    scratch->memory = 0;
 }
 
 /* Drives a poll to its end; false: the program's own call is to be made. */
@@ -42,18 +58,16 @@ static int drive(struct axio_poll *poll, const sigset_t *mask)
     for (;;) {
         if (next == AXIO_WAIT_SLEEP) {
             int result, error;
-            pthread_cleanup_push(axio_handlers->abandon_poll, poll);
+            AXIO_INSIDE_BEGIN(axio_handlers->abandon_poll, poll)
             result = REAL(ppoll)(poll->copy, poll->count, poll->sleep_has_timeout ? &poll->sleep : 0,
                                  masked && !mask ? &before : mask);
             error = errno;
-            pthread_cleanup_pop(0);
+            AXIO_INSIDE_END;
             next = axio_handlers->after_poll(poll, result, result < 0 ? error : 0);
         } else if (next == AXIO_WAIT_AGAIN) {
             /* As for epoll sets: from here on a signal runs only inside the next sleep. */
             if (!masked) {
-                sigset_t all;
-                sigfillset(&all);
-                pthread_sigmask(SIG_SETMASK, &all, &before);
+                axio_hold_signals(&before);
                 masked = 1;
             }
             next = axio_handlers->again_poll(poll);
@@ -75,7 +89,8 @@ static int is_plausible(const void *pointer)
 
 static int has_managed(const struct pollfd *entries, nfds_t count)
 {
-    if (!__atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE) || count > ENTRIES_MAX || !is_plausible(entries))
+    /* A table without a socket in it is there for the listeners' sake, where a rule leaves all to the kernel. */
+    if (__atomic_load_n(&axio_descriptors_highest, __ATOMIC_ACQUIRE) < 0 || count > ENTRIES_MAX || !is_plausible(entries))
         return 0;
     for (nfds_t index = 0; index < count; index++)
         if (axio_is_managed(entries[index].fd))
@@ -225,15 +240,19 @@ static unsigned count_named(int limit, const fd_set *reads, const fd_set *writes
     return count;
 }
 
-static void fill_entries(struct pollfd *entries, int limit, const fd_set *reads, const fd_set *writes,
-                         const fd_set *urgent)
+/* As many as were counted; returns how many there are. The sets are the program's, and another thread may write to them
+ * meanwhile. */
+static unsigned fill_entries(struct pollfd *entries, unsigned count, int limit, const fd_set *reads,
+                             const fd_set *writes, const fd_set *urgent)
 {
-    for (int descriptor = 0; descriptor < limit; descriptor++) {
+    unsigned filled = 0;
+    for (int descriptor = 0; descriptor < limit && filled < count; descriptor++) {
         int events = (has_bit(reads, descriptor) ? READS : 0) | (has_bit(writes, descriptor) ? WRITES : 0) |
                      (has_bit(urgent, descriptor) ? POLLPRI : 0);
         if (events)
-            *entries++ = (struct pollfd){descriptor, (short)events, 0};
+            entries[filled++] = (struct pollfd){descriptor, (short)events, 0};
     }
+    return filled;
 }
 
 static void clear_set(fd_set *set, int limit)
@@ -246,6 +265,29 @@ static void set_bit(fd_set *set, int descriptor)
 {
     unsigned long value = word_of(set, descriptor / WORD_BITS) | 1ul << (descriptor % WORD_BITS);
     __builtin_memcpy((char *)set + (size_t)(descriptor / WORD_BITS) * sizeof value, &value, sizeof value);
+}
+
+/* The sets in which select shows an entry, of READS, WRITES and POLLPRI (fs/select.c). */
+static inline int shown_in(const struct pollfd *entry)
+{
+    int shown = 0;
+    if (entry->events & POLLIN && entry->revents & (READS | POLLHUP | POLLERR))
+        shown |= READS;
+    if (entry->events & POLLOUT && entry->revents & (WRITES | POLLERR))
+        shown |= WRITES;
+    return shown | (entry->events & entry->revents & POLLPRI);
+}
+
+/* Whether what poll found is an answer. What it says unasked, and select does not show, is not looked at again. */
+static int is_answer(struct pollfd *entries, unsigned count)
+{
+    for (unsigned index = 0; index < count; index++)
+        if (entries[index].revents & POLLNVAL || shown_in(&entries[index]))
+            return 1;
+    for (unsigned index = 0; index < count; index++)
+        if (entries[index].revents)
+            entries[index].fd = -1;
+    return 0;
 }
 
 /* Turns what poll found into sets; the number of bits, or -1 and EBADF. */
@@ -263,30 +305,31 @@ static int fill_sets(const struct pollfd *entries, unsigned count, int limit, fd
     clear_set(urgent, limit);
     int bits = 0;
     for (unsigned index = 0; index < count; index++) {
-        const struct pollfd *entry = &entries[index];
-        if (entry->events & POLLIN && entry->revents & (READS | POLLHUP | POLLERR)) {
-            set_bit(reads, entry->fd);
+        int shown = shown_in(&entries[index]);
+        if (shown & POLLIN) {
+            set_bit(reads, entries[index].fd);
             bits++;
         }
-        if (entry->events & POLLOUT && entry->revents & (WRITES | POLLERR)) {
-            set_bit(writes, entry->fd);
+        if (shown & POLLOUT) {
+            set_bit(writes, entries[index].fd);
             bits++;
         }
-        if (entry->events & POLLPRI && entry->revents & POLLPRI) {
-            set_bit(urgent, entry->fd);
+        if (shown & POLLPRI) {
+            set_bit(urgent, entries[index].fd);
             bits++;
         }
     }
     return bits;
 }
 
-/* select with a managed socket in it, or NOT_OURS. */
+/* select with a managed socket in it, or NOT_OURS. `left` becomes what is left of the time. */
 static int select_managed(unsigned count, int limit, fd_set *reads, fd_set *writes, fd_set *urgent,
-                          const struct timespec *timeout, const sigset_t *mask)
+                          struct timespec *left, const sigset_t *mask)
 {
     struct pollfd few[ON_STACK];
     struct pollfd *entries = few;
     struct scratch scratch = {0};
+    struct timespec start, whole = {0, 0};
     if (count > ON_STACK) {
         entries = take(&scratch, count * sizeof(struct pollfd));
         if (!entries) {
@@ -294,11 +337,21 @@ static int select_managed(unsigned count, int limit, fd_set *reads, fd_set *writ
             return -1;
         }
     }
-    fill_entries(entries, limit, reads, writes, urgent);
+    if (left) {
+        whole = *left;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+    }
+    count = fill_entries(entries, count, limit, reads, writes, urgent);
     int result;
-    pthread_cleanup_push(give_back, &scratch);
-    result = poll_managed(entries, count, timeout, mask);
-    pthread_cleanup_pop(0);
+    do {
+        pthread_cleanup_push(give_back, &scratch);
+        result = poll_managed(entries, count, left, mask);
+        pthread_cleanup_pop(0);
+        int error = errno;
+        if (left)
+            *left = axio_time_left(&whole, &start);
+        errno = error;
+    } while (result > 0 && !is_answer(entries, count));
     if (result >= 0)
         result = fill_sets(entries, count, limit, reads, writes, urgent);
     int error = errno;
@@ -320,61 +373,120 @@ static int shows_named(int limit, const fd_set *reads)
     return ours;
 }
 
-/* Number of descriptors named if one of them is managed, else 0. */
-static unsigned managed_count(int limit, const fd_set *reads, const fd_set *writes, const fd_set *urgent)
+/* Whether the kernel, asked to look at `limit` descriptors, is content with a set of so many bytes in front of `edge`, where
+ * nothing can be read: 1, or 0 if it needs more. No descriptor is named, so nothing is waited for; but a signal that comes
+ * meanwhile ends the call with EINTR all the same (fs/select.c core_sys_select), and that says nothing of the set. Negative:
+ * there is no telling. */
+static int is_content(int limit, char *edge, size_t bytes)
 {
-    if (limit <= 0 || (unsigned)limit > ENTRIES_MAX)
+    long result;
+    do {
+        struct timespec none = {0, 0};
+        result = REAL(syscall)(SYS_pselect6, (long)limit, edge - bytes, 0L, 0L, &none, 0L);
+    } while (result < 0 && errno == EINTR);
+    return result == 0 ? 1 : result < 0 && errno == EFAULT ? 0 : -1;
+}
+
+/* Zeros of that size and behind them memory that cannot be read; 0 if there is none. Lasts. */
+#define SET_BYTES_MAX (ENTRIES_MAX / 8)
+static char *zeros_with_an_edge(void)
+{
+    static char *edge;
+    char *found = __atomic_load_n(&edge, __ATOMIC_ACQUIRE); /* partner: the release below */
+    if (found)
+        return found;
+    const size_t guard = 64 * 1024; /* a page, however large */
+    char *mapped = REAL(mmap)(0, SET_BYTES_MAX + guard, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return 0;
+    char *ours = mapped + SET_BYTES_MAX;
+    if (mprotect(ours, guard, PROT_NONE) < 0 ||
+        !__atomic_compare_exchange_n(&edge, &found, ours, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        REAL(munmap)(mapped, SET_BYTES_MAX + guard);
+        return found;
+    }
+    return ours;
+}
+
+/* The kernel looks at no more than its table of descriptors has room for (fs/select.c core_sys_select), and a program that
+ * names getdtablesize() as its limit need not have sets of that size. Our own descriptors that last stay below FD_SETSIZE
+ * (private.rs), so a larger table is the program's doing. How large it is, only the kernel knows. 0: more than we look at, or no telling. */
+static AXIO_APART int as_far_as_looked_at(int limit)
+{
+    int error = errno;
+    char *edge = zeros_with_an_edge();
+    size_t too_few = FD_SETSIZE / 8, enough = SET_BYTES_MAX;
+    int content = edge ? is_content(limit, edge, too_few) : -1;
+    if (content > 0)
+        enough = too_few;
+    else if (content == 0 && is_content(limit, edge, enough) != 1)
+        content = -1;
+    while (content >= 0 && enough > too_few + sizeof(long)) {
+        size_t middle = (too_few + enough) / 2 / sizeof(long) * sizeof(long);
+        content = is_content(limit, edge, middle);
+        if (content > 0)
+            enough = middle;
+        else
+            too_few = middle;
+    }
+    errno = error;
+    if (content < 0)
+        return 0;
+    return (size_t)limit < enough * 8 ? limit : (int)(enough * 8);
+}
+
+/* Number of descriptors named if one of them is managed, else 0. Behind the limit that is left nothing was looked at. */
+static unsigned managed_count(int *limit, const fd_set *reads, const fd_set *writes, const fd_set *urgent)
+{
+    int has_table = __atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE) != 0;
+    if (!has_table && !__atomic_load_n(&axio_set_ids_end, __ATOMIC_ACQUIRE))
         return 0;
     if ((reads && !is_plausible(reads)) || (writes && !is_plausible(writes)) || (urgent && !is_plausible(urgent)))
         return 0;
-    int managed = shows_named(limit, reads);
+    /* Without a table nothing is asked of the kernel that the program did not ask (POSIX.md row 36). */
+    if (*limit > FD_SETSIZE)
+        *limit = has_table ? as_far_as_looked_at(*limit) : FD_SETSIZE;
+    if (*limit <= 0)
+        return 0;
+    int managed = shows_named(*limit, reads);
     if (!__atomic_load_n(&axio_descriptors, __ATOMIC_ACQUIRE))
         return 0;
-    unsigned count = count_named(limit, reads, writes, urgent, &managed);
+    unsigned count = count_named(*limit, reads, writes, urgent, &managed);
     return managed ? count : 0;
 }
 
 AXIO_HIDDEN int axio_select(int limit, fd_set *reads, fd_set *writes, fd_set *urgent, struct timeval *timeout)
 {
-    unsigned count = managed_count(limit, reads, writes, urgent);
+    int seen = limit;
+    unsigned count = managed_count(&seen, reads, writes, urgent);
     if (!count || (timeout && (!is_plausible(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
         axio_look_through();
         return REAL(select)(limit, reads, writes, urgent, timeout);
     }
     if (!timeout) {
-        int result = select_managed(count, limit, reads, writes, urgent, 0, 0);
+        int result = select_managed(count, seen, reads, writes, urgent, 0, 0);
         return result == NOT_OURS ? REAL(select)(limit, reads, writes, urgent, 0) : result;
     }
-    const long second = 1000000000;
-    struct timespec time = {timeout->tv_sec + timeout->tv_usec / 1000000, timeout->tv_usec % 1000000 * 1000};
-    struct timespec start, end;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    int result = select_managed(count, limit, reads, writes, urgent, &time, 0);
+    struct timespec left = {timeout->tv_sec + timeout->tv_usec / 1000000, timeout->tv_usec % 1000000 * 1000};
+    int result = select_managed(count, seen, reads, writes, urgent, &left, 0);
     if (result == NOT_OURS)
         return REAL(select)(limit, reads, writes, urgent, timeout);
     /* The time left, as Linux tells it, whatever the result. */
-    int error = errno;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    long nanoseconds = time.tv_nsec - (end.tv_nsec - start.tv_nsec);
-    long seconds = time.tv_sec - (end.tv_sec - start.tv_sec);
-    for (; nanoseconds < 0; nanoseconds += second)
-        seconds--;
-    for (; nanoseconds >= second; nanoseconds -= second)
-        seconds++;
-    timeout->tv_sec = seconds < 0 ? 0 : seconds;
-    timeout->tv_usec = seconds < 0 ? 0 : nanoseconds / 1000;
-    errno = error;
+    timeout->tv_sec = left.tv_sec;
+    timeout->tv_usec = left.tv_nsec / 1000;
     return result;
 }
 
 AXIO_HIDDEN int axio_pselect(int limit, fd_set *reads, fd_set *writes, fd_set *urgent, const struct timespec *timeout,
                              const sigset_t *mask)
 {
-    unsigned count = managed_count(limit, reads, writes, urgent);
+    int seen = limit;
+    unsigned count = managed_count(&seen, reads, writes, urgent);
     if (!count || (timeout && (!is_plausible(timeout) || !is_time(timeout)))) {
         axio_look_through();
         return REAL(pselect)(limit, reads, writes, urgent, timeout, mask);
     }
-    int result = select_managed(count, limit, reads, writes, urgent, timeout, mask);
+    struct timespec left = timeout ? *timeout : (struct timespec){0, 0};
+    int result = select_managed(count, seen, reads, writes, urgent, timeout ? &left : 0, mask);
     return result == NOT_OURS ? REAL(pselect)(limit, reads, writes, urgent, timeout, mask) : result;
 }

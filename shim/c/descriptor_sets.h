@@ -1,5 +1,5 @@
 /* One poll, ppoll, select or pselect, as the trampoline and the Rust side share it. Mirrored in
- * src/readiness/descriptor_sets.rs. */
+ * src/readiness/descriptor_sets/record.rs. */
 #ifndef AXIO_DESCRIPTOR_SETS_H
 #define AXIO_DESCRIPTOR_SETS_H
 #include "readiness.h"
@@ -25,5 +25,8 @@ struct axio_poll {
     struct timespec sleep;
     unsigned long rust[8];
 };
+_Static_assert(sizeof(struct axio_poll) == 16 + 24 + 16 + 8 + 16 + 64, "as in src/readiness/descriptor_sets/record.rs");
+_Static_assert(__builtin_offsetof(struct axio_poll, rust) == 80, "as in src/readiness/descriptor_sets/record.rs");
+_Static_assert(sizeof(struct axio_member) == 16, "as in src/readiness/descriptor_sets/record.rs");
 
 #endif

@@ -14,11 +14,13 @@ AXIO_HIDDEN int axio_connect(int descriptor, const struct sockaddr *address, soc
 {
     if (axio_is_managed(descriptor) && (uintptr_t)address >= 4096 && length >= sizeof address->sa_family &&
         address->sa_family == AF_UNSPEC)
-        axio_handlers->before_close(descriptor); /* dissolves the connection */
+        axio_handlers->before_dissolving(descriptor);
     int result = REAL(connect)(descriptor, address, length);
     const struct axio_handlers *handlers = axio_handlers;
     int error = errno;
-    if (handlers && (result == 0 || error == EINPROGRESS || (axio_is_managed(descriptor) && is_end_of_attempt(error)))) {
+    /* A handler that interrupts the call leaves the attempt under way, as O_NONBLOCK does. */
+    if (handlers && (__builtin_expect(result == 0, 1) || error == EINPROGRESS || error == EINTR ||
+                     (axio_is_managed(descriptor) && is_end_of_attempt(error)))) {
         handlers->after_connect(descriptor, address, length, result, result < 0 ? error : 0);
         errno = error;
     }
@@ -43,13 +45,15 @@ AXIO_HIDDEN int axio_accept4(int listener, struct sockaddr *address, socklen_t *
     return result;
 }
 
-static AXIO_APART int managed_shutdown(int descriptor, int how)
+static AXIO_APART int managed_shutdown(uint64_t word, int descriptor, int how)
 {
-    int follow = axio_handlers->before_shutdown(descriptor, how);
-    int result = REAL(shutdown)(descriptor, how);
+    int follow = axio_handlers->before_shutdown(word, descriptor, how);
+    /* That may have waited for other threads' sends. Who closes the number now waits for the lock, if it was taken (follow);
+     * if not, what was meant may be closed, and the number somebody else's. */
+    int result = follow || axio_word(descriptor) == word ? REAL(shutdown)(descriptor, how) : 0;
     if (follow) {
         int error = errno;
-        axio_handlers->after_shutdown(descriptor, follow, result);
+        axio_handlers->after_shutdown(word, descriptor);
         errno = error;
     }
     return result;
@@ -57,7 +61,8 @@ static AXIO_APART int managed_shutdown(int descriptor, int how)
 
 AXIO_HIDDEN int axio_shutdown(int descriptor, int how)
 {
-    return axio_is_managed(descriptor) ? managed_shutdown(descriptor, how) : REAL(shutdown)(descriptor, how);
+    uint64_t word = axio_word(descriptor);
+    return axio_means(word) ? managed_shutdown(word, descriptor, how) : REAL(shutdown)(descriptor, how);
 }
 
 AXIO_HIDDEN int axio_close(int descriptor)
@@ -105,7 +110,7 @@ AXIO_HIDDEN int axio_dup2(int from, int to)
 AXIO_HIDDEN int axio_dup3(int from, int to, int flags)
 {
     /* What would fail leaves `to` alone. */
-    if (from != to && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
+    if (from != to && !(flags & ~O_CLOEXEC) && axio_is_known(to) && REAL(fcntl)(from, F_GETFD) >= 0)
         axio_handlers->before_close(to);
     int result = REAL(dup3)(from, to, flags);
     axio_number_is_copy(from, result);

@@ -22,11 +22,13 @@ static inline int fresh(int descriptor)
     return descriptor;
 }
 
-#define CLOSE_RANGE_SETS_CLOEXEC 4u
+/* CLOSE_RANGE_UNSHARE of linux/close_range.h. */
+#define CLOSE_RANGE_FROM_A_COPY 2u
 
 AXIO_HIDDEN int axio_close_range(unsigned first, unsigned last, int flags)
 {
-    if (axio_descriptors && !((unsigned)flags & CLOSE_RANGE_SETS_CLOEXEC) && first <= last)
+    /* Other flags are EINVAL or set close-on-exec only. */
+    if (axio_descriptors && !((unsigned)flags & ~CLOSE_RANGE_FROM_A_COPY) && first <= last)
         axio_handlers->before_close_range(first, last);
     return REAL(close_range)(first, last, flags);
 }
@@ -198,35 +200,39 @@ ASYNCHRONOUS(aio_write64, axio_aio_write64, aiocb64)
 ASYNCHRONOUS_LIST(lio_listio, axio_lio_listio, aiocb)
 ASYNCHRONOUS_LIST(lio_listio64, axio_lio_listio64, aiocb64)
 
-/* Descriptors that travel in a message: who receives them need not know us. */
-AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message)
+/* Each descriptor that a message carries. A length that cannot be is the kernel's to refuse. */
+static void for_each_right(const struct msghdr *message, void (*each)(int))
 {
+    const char *end = (const char *)message->msg_control + message->msg_controllen;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
          header = CMSG_NXTHDR((struct msghdr *)message, header)) {
+        if (header->cmsg_len < CMSG_LEN(0) || header->cmsg_len > (size_t)(end - (const char *)header))
+            return;
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t index = 0; index < count; index++) {
             int descriptor;
             __builtin_memcpy(&descriptor, CMSG_DATA(header) + index * sizeof descriptor, sizeof descriptor);
-            if (axio_is_managed(descriptor))
-                axio_handlers->hand_over(descriptor, 2);
+            each(descriptor);
         }
     }
 }
 
-/* Descriptors that arrive in a message may have numbers that were closed behind us. */
-AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message)
+static void hand_over_to_process(int descriptor)
 {
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
-         header = CMSG_NXTHDR((struct msghdr *)message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t index = 0; index < count; index++) {
-            int descriptor;
-            __builtin_memcpy(&descriptor, CMSG_DATA(header) + index * sizeof descriptor, sizeof descriptor);
-            fresh(descriptor);
-        }
-    }
+    if (axio_is_managed(descriptor))
+        axio_handlers->hand_over(descriptor, 2);
 }
+
+static void fresh_number(int descriptor)
+{
+    axio_number_is_new(descriptor);
+    fresh(descriptor);
+}
+
+/* Descriptors that travel in a message: who receives them need not know us. */
+AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message) { for_each_right(message, hand_over_to_process); }
+
+/* Descriptors that arrive in a message may have numbers that were closed behind us. */
+AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message) { for_each_right(message, fresh_number); }

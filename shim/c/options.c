@@ -58,12 +58,20 @@ AXIO_HIDDEN int axio_ioctl(int descriptor, unsigned long request, void *argument
                                                                  : REAL(ioctl)(descriptor, request, argument);
 }
 
+/* The C library's own asks the kernel where no hook sees it. */
+AXIO_HIDDEN int axio_sockatmark(int descriptor)
+{
+    int is_at_mark;
+    if (axio_ioctl(descriptor, SIOCATMARK, &is_at_mark) < 0)
+        return -1;
+    return is_at_mark;
+}
+
 static AXIO_APART int control(int (*real)(int, int, ...), int descriptor, int command, unsigned long argument)
 {
-    int result = 0;
     if (axio_is_managed(descriptor))
-        axio_handlers->control(descriptor, command, argument, &result);
-    result = real(descriptor, command, argument);
+        axio_handlers->control(descriptor, command, argument);
+    int result = real(descriptor, command, argument);
     if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0) {
         axio_number_is_copy(descriptor, result);
         if (axio_is_known(descriptor) || axio_is_known(result))

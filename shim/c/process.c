@@ -3,16 +3,19 @@
 #include "call.h"
 #include <fcntl.h>
 #include <paths.h>
+#include <pty.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <utmp.h>
 
 /* What follows a fork, in whichever way it was made. */
 static long forked(long child, unsigned prepared)
 {
+    __atomic_fetch_add(&axio_forks, 1, __ATOMIC_RELAXED);
     int error = errno;
     if (child == 0) {
         axio_forget_early_sleepers();
@@ -26,6 +29,7 @@ static long forked(long child, unsigned prepared)
 /* The same in a process that has no sockets of ours yet. */
 static long forked_without_books(long child)
 {
+    __atomic_fetch_add(&axio_forks, 1, __ATOMIC_RELAXED);
     if (child == 0)
         axio_forget_early_sleepers();
     return child;
@@ -33,47 +37,32 @@ static long forked_without_books(long child)
 
 AXIO_HIDDEN int axio_memory_was_shared;
 
-/* What a child may call before it has any other work: a child must not be the first to look a name up, since the loader's
- * lock may be held for ever by a thread that the child does not have. */
-AXIO_HIDDEN void axio_look_names_up_before_fork(void)
-{
-    static const char *const names[] = {
-        "_exit", "_Exit", "accept", "accept4", "chroot", "close", "close_range", "closefrom", "connect", "dup", "dup2", "dup3",
-        "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "execve", "execveat", "execv", "execvp", "execvpe", "fcntl",
-        "fcntl64", "fexecve", "fork", "_Fork", "getsockopt", "initgroups", "ioctl", "listen", "open", "open64", "openat",
-        "openat64", "pipe", "pipe2", "poll", "ppoll", "prctl", "pselect", "read", "readv", "recv", "recvfrom", "recvmsg",
-        "select", "send", "sendmsg", "sendto", "setegid", "seteuid", "setgid", "setgroups", "setns", "setregid", "setresgid",
-        "setresuid", "setreuid", "setsockopt", "setuid", "shutdown", "socket", "socketpair", "syscall", "unshare", "vfork",
-        "write", "writev"};
-    axio_keep_definitions(names, sizeof names / sizeof *names);
-}
-
 AXIO_HIDDEN pid_t axio_fork(void)
 {
-    axio_look_names_up_before_fork();
+    axio_look_names_up(); /* the child must not wait for a loader's lock whose holder it does not have */
     if (!axio_descriptors)
         return (pid_t)forked_without_books(REAL(fork)());
-    unsigned prepared = axio_handlers->fork_prepare();
+    unsigned prepared = axio_handlers->fork_prepare(0);
     return (pid_t)forked(REAL(fork)(), prepared);
 }
 
 extern pid_t _Fork(void);
 AXIO_HIDDEN pid_t axio__Fork(void)
 {
-    axio_look_names_up_before_fork();
+    axio_look_names_up();
     if (!axio_descriptors)
         return (pid_t)forked_without_books(REAL(_Fork)());
-    unsigned prepared = axio_handlers->fork_prepare();
+    unsigned prepared = axio_handlers->fork_prepare(0);
     return (pid_t)forked(REAL(_Fork)(), prepared);
 }
 
-/* syscall() of clone or fork, when the child gets a copy of the memory. */
-AXIO_HIDDEN long axio_fork_by_number(long number, long a, long b, long c, long d, long e)
+/* syscall() of clone or fork, when the child gets a copy of the memory. `flags` of clone. */
+AXIO_HIDDEN long axio_fork_by_number(uint64_t flags, long number, long a, long b, long c, long d, long e)
 {
-    axio_look_names_up_before_fork();
+    axio_look_names_up();
     if (!axio_descriptors)
         return forked_without_books(REAL(syscall)(number, a, b, c, d, e));
-    unsigned prepared = axio_handlers->fork_prepare();
+    unsigned prepared = axio_handlers->fork_prepare((flags & CLONE_NEWPID) != 0);
     return forked(REAL(syscall)(number, a, b, c, d, e), prepared);
 }
 
@@ -115,6 +104,28 @@ AXIO_HIDDEN int axio_daemon(int keep_folder, int keep_streams)
     return 0;
 }
 
+AXIO_HIDDEN int axio_forkpty(int *terminal, char *name, const struct termios *settings, const struct winsize *size)
+{
+    int own, other;
+    if (!axio_descriptors)
+        return REAL(forkpty)(terminal, name, settings, size);
+    if (REAL(openpty)(&own, &other, name, settings, size) < 0)
+        return -1;
+    pid_t child = axio_fork();
+    if (child == 0) {
+        REAL(close)(own);
+        if (REAL(login_tty)(other) < 0)
+            axio__exit(1);
+        return 0;
+    }
+    REAL(close)(other);
+    if (child < 0)
+        REAL(close)(own);
+    else
+        *terminal = own;
+    return child;
+}
+
 static void before_exec(void)
 {
     if (axio_descriptors)
@@ -144,10 +155,47 @@ AXIO_HIDDEN void *axio_prepare_vfork(void)
     return (void *)REAL(vfork);
 }
 
-/* clone(2) as the C library offers it: a jump, too, as its arguments are for the real one alone. */
+/* clone(2) of a child that gets a copy of the memory: a fork that begins elsewhere. */
+struct beginning {
+    int (*function)(void *);
+    void *argument;
+    unsigned prepared;
+    int has_books;
+};
+
+static int begin(void *argument)
+{
+    struct beginning beginning = *(struct beginning *)argument;
+    if (beginning.has_books)
+        forked(0, beginning.prepared);
+    else
+        forked_without_books(0);
+    return beginning.function(beginning.argument);
+}
+
+static int clone_with_copy(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+    va_list words;
+    va_start(words, argument);
+    pid_t *parent_id = va_arg(words, pid_t *);
+    void *storage = va_arg(words, void *);
+    pid_t *child_id = va_arg(words, pid_t *);
+    va_end(words);
+    axio_look_names_up();
+    struct beginning beginning = {function, argument, 0, axio_descriptors != 0};
+    if (!function || !stack || !beginning.has_books) /* the first two are EINVAL */
+        return (int)REAL(clone)(function ? begin : 0, stack, flags, &beginning, parent_id, storage, child_id);
+    beginning.prepared = axio_handlers->fork_prepare((flags & CLONE_NEWPID) != 0);
+    int child = REAL(clone)(begin, stack, flags, &beginning, parent_id, storage, child_id);
+    return (int)forked(child, beginning.prepared);
+}
+
+/* clone(2) as the C library offers it: a jump, too, as its arguments are for what follows alone. */
 AXIO_HIDDEN void *axio_prepare_clone(int flags)
 {
-    if (flags & CLONE_VM && !(flags & CLONE_THREAD))
+    if (!(flags & CLONE_VM))
+        return (void *)clone_with_copy;
+    if (!(flags & CLONE_THREAD))
         axio_memory_was_shared = 1;
     return (void *)REAL(clone);
 }
@@ -278,16 +326,12 @@ AXIO_HIDDEN void axio__Exit(int status)
     __builtin_unreachable();
 }
 
-AXIO_HIDDEN void axio_quick_exit(int status)
-{
-    if (axio_handlers)
-        axio_handlers->at_exit();
-    REAL(quick_exit)(status);
-    __builtin_unreachable();
-}
-
 static __attribute__((destructor)) void at_exit(void)
 {
     if (axio_handlers && axio_descriptors)
         axio_handlers->at_exit();
 }
+
+/* quick_exit runs no destructors, but the program's handlers, which may still use its connections: what is registered
+ * before any of them runs behind them all. (Handlers of exit run before the destructors.) */
+static __attribute__((constructor)) void register_for_quick_exit(void) { at_quick_exit(at_exit); }

@@ -5,6 +5,8 @@
 extern int epoll_pwait2(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
 
 uint32_t axio_watched_by[AXIO_WATCHED_LIMIT];
+struct axio_watched_as axio_watched_as[AXIO_WATCHED_LIMIT];
+uint64_t axio_forks;
 uint32_t axio_exposed_sets;
 uint32_t axio_early_sleepers[AXIO_WATCHED_LIMIT];
 uint32_t axio_early_sleepers_end;
@@ -12,16 +14,46 @@ uint32_t axio_set_ids[AXIO_WATCHED_LIMIT];
 uint32_t axio_set_ids_end;
 
 /* An ordinary descriptor entered or left a set. It may become a managed socket by a later connect(). */
-static void note_watched(int set, int operation, int descriptor)
+static inline void note_watched(int set, int operation, int descriptor, uint32_t noted)
 {
-    if ((unsigned)descriptor >= AXIO_WATCHED_LIMIT)
-        return;
     uint32_t *word = &axio_watched_by[descriptor];
     uint32_t before = __atomic_load_n(word, __ATOMIC_RELAXED), now = (uint32_t)set + 1;
-    if (operation == EPOLL_CTL_ADD && before != now)
+    if (operation == EPOLL_CTL_ADD && before != now) {
         __atomic_store_n(word, before == 0 ? now : AXIO_WATCHED_BY_MANY, __ATOMIC_RELAXED);
-    else if (operation == EPOLL_CTL_DEL && before == now)
+        /* What was noted of the number before was somebody else's. */
+        if (!noted)
+            __atomic_store_n(&axio_watched_as[descriptor].state, AXIO_WATCHED_UNKNOWN, __ATOMIC_RELAXED);
+    } else if (operation == EPOLL_CTL_DEL && before == now)
         __atomic_store_n(word, 0, __ATOMIC_RELAXED);
+}
+
+/* The same of a socket that will probably be connected: its registration is noted, too, if nobody else changes it
+ * meanwhile. */
+static AXIO_APART int watch_unconnected(int set, int operation, int descriptor, struct epoll_event *event)
+{
+    struct axio_watched_as *as = &axio_watched_as[descriptor];
+    if (operation == EPOLL_CTL_ADD && __atomic_load_n(&axio_watched_by[descriptor], __ATOMIC_RELAXED) == 0)
+        __atomic_store_n(&as->state, AXIO_WATCHED_UNKNOWN, __ATOMIC_RELAXED);
+    uint32_t before = __atomic_load_n(&as->state, __ATOMIC_RELAXED);
+    int alone = !(before & (AXIO_WATCHED_CHANGING | AXIO_WATCHED_CONFUSED)) &&
+                __atomic_compare_exchange_n(&as->state, &before, before | AXIO_WATCHED_CHANGING, 0, __ATOMIC_ACQUIRE,
+                                            __ATOMIC_RELAXED);
+    if (!alone)
+        __atomic_fetch_or(&as->state, AXIO_WATCHED_CONFUSED, __ATOMIC_RELAXED);
+    int result = REAL(epoll_ctl)(set, operation, descriptor, event);
+    if (result == 0)
+        note_watched(set, operation, descriptor, 1);
+    if (!alone)
+        return result;
+    if (result == 0 && operation != EPOLL_CTL_DEL) {
+        as->events = event->events;
+        as->data = event->data.u64;
+        as->forks = axio_forks;
+        __atomic_fetch_or(&as->state, AXIO_WATCHED_KNOWN, __ATOMIC_RELAXED);
+    }
+    /* Partner: the acquire of who reads the words. */
+    __atomic_fetch_and(&as->state, ~AXIO_WATCHED_CHANGING, __ATOMIC_RELEASE);
+    return result;
 }
 
 AXIO_HIDDEN void axio_give_set_id(int number, uint32_t id)
@@ -65,7 +97,8 @@ AXIO_HIDDEN int axio_epoll_create1(int flags)
 
 AXIO_HIDDEN int axio_epoll_ctl(int set, int operation, int descriptor, struct epoll_event *event)
 {
-    int managed = axio_is_managed(descriptor);
+    uint64_t word = axio_word(descriptor);
+    int managed = (uint32_t)word != 0;
     if (managed || axio_is_managed(set)) {
         int error = 0;
         if (axio_handlers->control_set(set, operation, descriptor, event, &error)) {
@@ -75,9 +108,13 @@ AXIO_HIDDEN int axio_epoll_ctl(int set, int operation, int descriptor, struct ep
             return -1;
         }
     }
+    if (managed || (unsigned)descriptor >= AXIO_WATCHED_LIMIT)
+        return REAL(epoll_ctl)(set, operation, descriptor, event);
+    if (word & AXIO_FACT_TCP_STREAM)
+        return watch_unconnected(set, operation, descriptor, event);
     int result = REAL(epoll_ctl)(set, operation, descriptor, event);
-    if (result == 0 && !managed)
-        note_watched(set, operation, descriptor);
+    if (result == 0)
+        note_watched(set, operation, descriptor, 0);
     return result;
 }
 
@@ -118,18 +155,16 @@ static int drive(struct axio_wait *wait, const sigset_t *mask, int next)
     for (;;) {
         if (__builtin_expect(next == AXIO_WAIT_SLEEP, 1)) {
             int result, error;
-            pthread_cleanup_push(axio_handlers->abandon_wait, wait);
+            AXIO_INSIDE_BEGIN(axio_handlers->abandon_wait, wait)
             result = sleep_in_set(wait, masked && !mask ? &before : mask);
             error = errno;
-            pthread_cleanup_pop(0);
+            AXIO_INSIDE_END;
             next = axio_handlers->after_wait(wait, result, result < 0 ? error : 0);
         } else if (next == AXIO_WAIT_AGAIN) {
             /* It has slept and found nothing: from here on a signal runs only inside the next sleep, where the kernel
              * tells of it (POSIX.md R6). */
             if (!masked) {
-                sigset_t all;
-                sigfillset(&all);
-                pthread_sigmask(SIG_SETMASK, &all, &before);
+                axio_hold_signals(&before);
                 masked = 1;
             }
             next = axio_handlers->again_wait(wait);
@@ -171,6 +206,7 @@ static void abandon_early_sleep(void *argument)
     struct axio_wait *wait = argument;
     if (axio_leave_set(wait->set) && axio_handlers->adopt_wait(wait))
         axio_handlers->abandon_wait(wait);
+    wait->set = -1; /* left once */
 }
 
 /* Sleeps in a set that is none of ours, or was none when the sleep began: the program's own call, one of three. */
@@ -181,7 +217,7 @@ static AXIO_APART int sleep_early(struct axio_wait *wait, int form, int timeout,
     if (wait->has_timeout)
         clock_gettime(CLOCK_MONOTONIC, &wait->sleep); /* where the time-out began, for adopt_wait */
     axio_look_through();
-    pthread_cleanup_push(abandon_early_sleep, wait);
+    AXIO_INSIDE_BEGIN(abandon_early_sleep, wait)
     if (form == 0)
         result = REAL(epoll_wait)(wait->set, wait->events, wait->maximum, timeout);
     else if (form == 1)
@@ -189,7 +225,7 @@ static AXIO_APART int sleep_early(struct axio_wait *wait, int form, int timeout,
     else
         result = REAL(epoll_pwait2)(wait->set, wait->events, wait->maximum, exact, mask);
     error = errno;
-    pthread_cleanup_pop(0);
+    AXIO_INSIDE_END;
     if (axio_leave_set(wait->set) && axio_handlers->adopt_wait(wait)) {
         if (result >= 0 || error == EINTR)
             return drive(wait, mask, axio_handlers->after_wait(wait, result, result < 0 ? error : 0)) ? finish(wait)
@@ -200,6 +236,36 @@ static AXIO_APART int sleep_early(struct axio_wait *wait, int form, int timeout,
     return result;
 }
 
+/* The kernel has refused what would have made the set ours, while a wait in it began: it sleeps as in any other set, or in
+ * ours, if the next registration was taken meanwhile. */
+static AXIO_APART int sleep_after_all(struct axio_wait *wait, int form, int timeout, const struct timespec *exact,
+                                      const sigset_t *mask)
+{
+    for (int tries = 0; tries < 3; tries++) {
+        int result = axio_is_managed(wait->set) || !axio_enter_set(wait->set)
+                         ? wait_in_set(wait, mask)
+                         : sleep_early(wait, form, timeout, exact, mask);
+        if (result != NOT_OURS)
+            return result;
+    }
+    return NOT_OURS;
+}
+
+static AXIO_APART int adopt_look(int set, struct epoll_event *events, int maximum, int result)
+{
+    struct axio_wait wait = {.set = set, .maximum = maximum, .events = events, .has_timeout = 1};
+    if (!axio_handlers->adopt_wait(&wait))
+        return result;
+    return drive(&wait, 0, axio_handlers->after_wait(&wait, result, 0)) ? finish(&wait) : result;
+}
+
+/* A look, without sleep, at a set that was none of ours when it began: if it is by now, what was found is not only for the
+ * program, and may be older than what other threads have been told since. */
+static inline int looked(int set, struct epoll_event *events, int maximum, int result)
+{
+    return __builtin_expect(result > 0 && axio_is_managed(set), 0) ? adopt_look(set, events, maximum, result) : result;
+}
+
 AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum, int timeout)
 {
     int ours = axio_is_managed(set);
@@ -207,11 +273,14 @@ AXIO_HIDDEN int axio_epoll_wait(int set, struct epoll_event *events, int maximum
         struct axio_wait wait = {.set = set, .maximum = maximum, .events = events};
         set_milliseconds(&wait, timeout);
         int result = ours || !axio_enter_set(set) ? wait_in_set(&wait, 0) : sleep_early(&wait, 0, timeout, 0, 0);
+        if (__builtin_expect(result == NOT_OURS && timeout != 0, 0))
+            result = sleep_after_all(&wait, 0, timeout, 0, 0);
         if (result != NOT_OURS)
             return result;
     }
     axio_look_through();
-    return REAL(epoll_wait)(set, events, maximum, timeout);
+    int result = REAL(epoll_wait)(set, events, maximum, timeout);
+    return ours || timeout != 0 ? result : looked(set, events, maximum, result);
 }
 
 AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximum, int timeout, const sigset_t *mask)
@@ -222,11 +291,14 @@ AXIO_HIDDEN int axio_epoll_pwait(int set, struct epoll_event *events, int maximu
         set_milliseconds(&wait, timeout);
         int result =
             ours || !axio_enter_set(set) ? wait_in_set(&wait, mask) : sleep_early(&wait, 1, timeout, 0, mask);
+        if (__builtin_expect(result == NOT_OURS && timeout != 0, 0))
+            result = sleep_after_all(&wait, 1, timeout, 0, mask);
         if (result != NOT_OURS)
             return result;
     }
     axio_look_through();
-    return REAL(epoll_pwait)(set, events, maximum, timeout, mask);
+    int result = REAL(epoll_pwait)(set, events, maximum, timeout, mask);
+    return ours || timeout != 0 ? result : looked(set, events, maximum, result);
 }
 
 AXIO_HIDDEN int axio_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
@@ -243,6 +315,12 @@ AXIO_HIDDEN int axio_epoll_pwait2(int set, struct epoll_event *events, int maxim
             result = wait_in_set(&wait, mask);
         else if (sleeps)
             result = sleep_early(&wait, 2, 0, timeout, mask);
+        else {
+            axio_look_through();
+            return looked(set, events, maximum, REAL(epoll_pwait2)(set, events, maximum, timeout, mask));
+        }
+        if (__builtin_expect(result == NOT_OURS && sleeps, 0))
+            result = sleep_after_all(&wait, 2, 0, timeout, mask);
         if (result != NOT_OURS)
             return result;
     }

@@ -1,4 +1,4 @@
-/* One wait on an epoll set, as the trampoline and the Rust side share it. Mirrored in src/readiness/wait.rs. */
+/* One wait on an epoll set, as the trampoline and the Rust side share it. Mirrored in src/readiness/wait/record.rs. */
 #ifndef AXIO_READINESS_H
 #define AXIO_READINESS_H
 #include "call.h"
@@ -24,6 +24,8 @@ struct axio_wait {
     struct timespec sleep;
     unsigned long rust[8];
 };
+_Static_assert(sizeof(struct axio_wait) == 16 + 8 + 16 + 8 + 16 + 64, "as in src/readiness/wait/record.rs");
+_Static_assert(__builtin_offsetof(struct axio_wait, rust) == 64, "as in src/readiness/wait/record.rs");
 
 /* Sets with managed members that other waiters see through the kernel: members of other sets, polled ones. */
 extern AXIO_HIDDEN uint32_t axio_exposed_sets;

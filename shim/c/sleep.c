@@ -9,6 +9,7 @@ AXIO_HIDDEN const struct axio_handlers *axio_handlers;
 AXIO_HIDDEN const uint64_t axio_headers_fingerprint = AXIO_HEADERS_FINGERPRINT;
 AXIO_HIDDEN const uint64_t axio_handlers_bytes = sizeof(struct axio_handlers);
 AXIO_HIDDEN uint64_t *axio_descriptors;
+AXIO_HIDDEN int axio_descriptors_highest = -1;
 AXIO_HIDDEN int axio_cancel_seen;
 
 /* Kernel id of the thread, kept by the Rust side. At a fixed distance from the thread pointer: two instructions. */
@@ -21,59 +22,45 @@ static long no_such_function(void)
     return -1;
 }
 
-/* Definitions that were looked up early; the names are constants. `kept_count` is published last. */
-enum { KEPT_LIMIT = 96 };
-static struct {
-    const char *name;
-    void *found;
-} kept[KEPT_LIMIT];
-static size_t kept_count;
+/* Where the linker puts what REAL() names (call.h). */
+extern struct axio_name __start_axio_names[] AXIO_HIDDEN, __stop_axio_names[] AXIO_HIDDEN;
 
-static void *look_up(const char *name)
+void *axio_next_definition(struct axio_name *name)
 {
     int before = errno;
-    void *found = dlsym(RTLD_NEXT, name);
+    void *found = dlsym(RTLD_NEXT, name->name);
     errno = before;
-    return found ? found : (void *)no_such_function;
+    if (!found)
+        found = (void *)no_such_function;
+    __atomic_store_n(&name->found, found, __ATOMIC_RELAXED);
+    return found;
 }
 
-void *axio_next_definition(const char *name)
+void axio_look_names_up(void)
 {
-    size_t count = __atomic_load_n(&kept_count, __ATOMIC_ACQUIRE);
-    for (size_t index = 0; index < count; index++)
-        if (!strcmp(kept[index].name, name))
-            return kept[index].found;
-    return look_up(name);
-}
-
-void axio_keep_definitions(const char *const *names, size_t count)
-{
-    static int begun;
-    if (__atomic_load_n(&begun, __ATOMIC_RELAXED) || __atomic_exchange_n(&begun, 1, __ATOMIC_RELAXED))
+    /* Who comes while another is at it does the same work beside it. */
+    static int done;
+    if (__atomic_load_n(&done, __ATOMIC_RELAXED))
         return;
-    if (count > KEPT_LIMIT)
-        count = KEPT_LIMIT;
-    for (size_t index = 0; index < count; index++) {
-        kept[index].name = names[index];
-        kept[index].found = look_up(names[index]);
-    }
-    __atomic_store_n(&kept_count, count, __ATOMIC_RELEASE);
+    for (struct axio_name *name = __start_axio_names; name < __stop_axio_names; name++)
+        if (!__atomic_load_n(&name->found, __ATOMIC_RELAXED))
+            axio_next_definition(name);
+    __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
 }
 
 /* A bounded nap with every signal held back, so that a handler never runs unseen inside it; what became of the signals
  * is decided by the Rust side while they are still held back (POSIX.md R6). */
 static int masked_poll(struct axio_call *call)
 {
-    sigset_t all, before;
+    sigset_t before;
     struct pollfd entry = {call->descriptor, (short)call->events, 0};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    axio_hold_signals(&before);
     int result, error;
     pthread_cleanup_push(axio_handlers->abandon, call);
     result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
     error = errno;
     pthread_cleanup_pop(0);
-    __builtin_memcpy(&call->rest_base, &before, sizeof call->rest_base); /* the first 64 signals of the mask */
+    __builtin_memcpy(&call->program_mask, &before, sizeof call->program_mask);
     int next = axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
     pthread_sigmask(SIG_SETMASK, &before, 0);
     return next;
@@ -87,10 +74,10 @@ int axio_sleep(struct axio_call *call, int action)
     switch (action) {
     case AXIO_PEEK: {
         char byte;
-        pthread_cleanup_push(axio_handlers->abandon, call);
+        AXIO_INSIDE_BEGIN(axio_handlers->abandon, call)
         result = REAL(recv)(call->descriptor, &byte, 1, MSG_PEEK);
         error = errno;
-        pthread_cleanup_pop(0);
+        AXIO_INSIDE_END;
         return axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
     }
     case AXIO_POLL:
@@ -103,23 +90,23 @@ int axio_sleep(struct axio_call *call, int action)
         }
         {
             struct pollfd entry = {call->descriptor, (short)call->events, 0};
-            pthread_cleanup_push(axio_handlers->abandon, call);
+            AXIO_INSIDE_BEGIN(axio_handlers->abandon, call)
             result = REAL(ppoll)(&entry, 1, call->has_timeout ? &call->timeout : 0, 0);
             error = errno;
-            pthread_cleanup_pop(0);
+            AXIO_INSIDE_END;
             return axio_handlers->after_sleep(call, result, result < 0 ? error : 0);
         }
     case AXIO_REST_SEND:
-        pthread_cleanup_push(axio_handlers->abandon, call);
+        AXIO_INSIDE_BEGIN(axio_handlers->abandon, call)
         result = REAL(send)(call->descriptor, call->rest_base, call->rest_bytes, call->rest_flags);
         error = errno;
-        pthread_cleanup_pop(0);
+        AXIO_INSIDE_END;
         return axio_handlers->after_counted(call, result, result < 0 ? error : 0);
     case AXIO_REST_RECEIVE:
-        pthread_cleanup_push(axio_handlers->abandon, call);
+        AXIO_INSIDE_BEGIN(axio_handlers->abandon, call)
         result = REAL(recv)(call->descriptor, call->rest_base, call->rest_bytes, call->rest_flags);
         error = errno;
-        pthread_cleanup_pop(0);
+        AXIO_INSIDE_END;
         return axio_handlers->after_counted(call, result, result < 0 ? error : 0);
     default:
         sched_yield();

@@ -1,5 +1,6 @@
 /* Data in, data out. */
 #include "call.h"
+#include "plain_call.h"
 
 extern AXIO_HIDDEN void axio_hand_over_rights(const struct msghdr *message);
 extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
@@ -24,31 +25,52 @@ extern AXIO_HIDDEN void axio_fresh_rights(const struct msghdr *message);
 /* A single buffer as a vector of one; it lives in the call. */
 #define ONE(buffer, bytes) (call.single = (struct iovec){(void *)(buffer), (bytes)}, &call.single)
 
-/* The common call of one buffer needs no record, and may be all there is to do. Not a cancellation point as long as
- * nobody has cancelled a thread. */
-#define QUICKLY(handler, descriptor, buffer, bytes, flags)                                  \
-    do {                                                                                    \
-        if (__builtin_expect(!axio_cancel_seen, 1)) {                                       \
-            ssize_t axio_quick = axio_handlers->handler(descriptor, buffer, bytes, flags);  \
-            if (axio_quick >= 0)                                                            \
-                return axio_quick;                                                          \
-        }                                                                                   \
+/* The common call of one buffer needs no record: all of it goes by the ring, or all of it is the kernel's. By the ring it
+ * is not a cancellation point as long as nobody has cancelled a thread. */
+#define AXIO_BY_KERNEL (-2)
+#define SEND_QUICKLY(word, descriptor, buffer, bytes, flags, real)                                    \
+    do {                                                                                              \
+        if (__builtin_expect(!axio_cancel_seen, 1)) {                                                 \
+            ssize_t axio_quick = axio_handlers->send_quickly(word, descriptor, buffer, bytes, flags); \
+            if (axio_quick >= 0)                                                                      \
+                return axio_quick;                                                                    \
+            if (axio_quick == AXIO_BY_KERNEL)                                                         \
+                SEND_BY_KERNEL(word, descriptor, real);                                               \
+        }                                                                                             \
     } while (0)
-#define SEND_QUICKLY(descriptor, buffer, bytes, flags) QUICKLY(send_quickly, descriptor, buffer, bytes, flags)
-#define RECEIVE_QUICKLY(descriptor, buffer, bytes, flags) QUICKLY(receive_quickly, descriptor, buffer, bytes, flags)
+#define RECEIVE_QUICKLY(word, descriptor, buffer, bytes, flags, real)                                    \
+    do {                                                                                                 \
+        if (__builtin_expect(!axio_cancel_seen, 1)) {                                                    \
+            ssize_t axio_quick = axio_handlers->receive_quickly(word, descriptor, buffer, bytes, flags); \
+            if (axio_quick >= 0)                                                                         \
+                return axio_quick;                                                                       \
+            if (axio_quick == AXIO_BY_KERNEL)                                                            \
+                RECEIVE_BY_KERNEL(word, descriptor, flags, bytes, real);                                 \
+        }                                                                                                \
+    } while (0)
+
+/* Whether a vector, which the kernel has just read through without a fault, asks for anything. */
+static size_t asks(const struct iovec *vector, size_t count)
+{
+    while (count > 0)
+        if (vector[--count].iov_len != 0)
+            return 1;
+    return 0;
+}
 
 /* For read and readv nothing is nothing; recv of nothing waits for data. Above every flag the kernel knows. */
 #define AXIO_IS_READ 0x00800000
 
-static AXIO_APART ssize_t managed_read(int descriptor, void *buffer, size_t bytes)
+static AXIO_APART ssize_t managed_read(uint64_t word, int descriptor, void *buffer, size_t bytes)
 {
-    RECEIVE_QUICKLY(descriptor, buffer, bytes, AXIO_IS_READ);
+    RECEIVE_QUICKLY(word, descriptor, buffer, bytes, AXIO_IS_READ, REAL(read)(descriptor, buffer, bytes));
     RECEIVE(descriptor, ONE(buffer, bytes), 1, AXIO_IS_READ, ssize_t, REAL(read)(descriptor, buffer, bytes));
 }
 
 AXIO_HIDDEN ssize_t axio_read(int descriptor, void *buffer, size_t bytes)
 {
-    return axio_is_managed(descriptor) ? managed_read(descriptor, buffer, bytes) : REAL(read)(descriptor, buffer, bytes);
+    uint64_t word = axio_word(descriptor);
+    return axio_means(word) ? managed_read(word, descriptor, buffer, bytes) : REAL(read)(descriptor, buffer, bytes);
 }
 
 extern ssize_t __read_chk(int, void *, size_t, size_t);
@@ -61,6 +83,7 @@ AXIO_HIDDEN ssize_t axio_read_chk(int descriptor, void *buffer, size_t bytes, si
 
 static AXIO_APART ssize_t managed_readv(int descriptor, const struct iovec *vector, int count)
 {
+    RECEIVE_PLAINLY(descriptor, AXIO_IS_READ, asks(vector, (size_t)count), REAL(readv)(descriptor, vector, count));
     RECEIVE(descriptor, vector, (size_t)(ssize_t)count, AXIO_IS_READ, ssize_t, REAL(readv)(descriptor, vector, count));
 }
 
@@ -69,15 +92,16 @@ AXIO_HIDDEN ssize_t axio_readv(int descriptor, const struct iovec *vector, int c
     return axio_is_managed(descriptor) ? managed_readv(descriptor, vector, count) : REAL(readv)(descriptor, vector, count);
 }
 
-static AXIO_APART ssize_t managed_recv(int descriptor, void *buffer, size_t bytes, int flags)
+static AXIO_APART ssize_t managed_recv(uint64_t word, int descriptor, void *buffer, size_t bytes, int flags)
 {
-    RECEIVE_QUICKLY(descriptor, buffer, bytes, flags);
+    RECEIVE_QUICKLY(word, descriptor, buffer, bytes, flags, REAL(recv)(descriptor, buffer, bytes, flags));
     RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(recv)(descriptor, buffer, bytes, flags));
 }
 
 AXIO_HIDDEN ssize_t axio_recv(int descriptor, void *buffer, size_t bytes, int flags)
 {
-    return axio_is_managed(descriptor) ? managed_recv(descriptor, buffer, bytes, flags) : REAL(recv)(descriptor, buffer, bytes, flags);
+    uint64_t word = axio_word(descriptor);
+    return axio_means(word) ? managed_recv(word, descriptor, buffer, bytes, flags) : REAL(recv)(descriptor, buffer, bytes, flags);
 }
 
 extern ssize_t __recv_chk(int, void *, size_t, size_t, int);
@@ -92,6 +116,8 @@ AXIO_HIDDEN ssize_t axio_recv_chk(int descriptor, void *buffer, size_t bytes, si
 static AXIO_APART ssize_t receive_from(int descriptor, void *buffer, size_t bytes, int flags, struct sockaddr *address,
                             socklen_t *length, int *by_kernel)
 {
+    RECEIVE_PLAINLY(descriptor, flags, bytes,
+                    (*by_kernel = 1, REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length)));
     RECEIVE(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
             (*by_kernel = 1, REAL(recvfrom)(descriptor, buffer, bytes, flags, address, length)));
 }
@@ -123,42 +149,42 @@ AXIO_HIDDEN ssize_t axio_recvfrom_chk(int descriptor, void *buffer, size_t bytes
 
 static AXIO_APART ssize_t receive_message(int descriptor, struct msghdr *message, int flags, int *by_kernel)
 {
+    RECEIVE_PLAINLY(descriptor, flags, asks(message->msg_iov, message->msg_iovlen),
+                    (*by_kernel = 1, REAL(recvmsg)(descriptor, message, flags & ~AXIO_GOES_ON)));
     RECEIVE(descriptor, message->msg_iov, message->msg_iovlen, flags, ssize_t,
-            (*by_kernel = 1, REAL(recvmsg)(descriptor, message, flags)));
+            (*by_kernel = 1, REAL(recvmsg)(descriptor, message, flags & ~AXIO_GOES_ON)));
 }
 
 AXIO_HIDDEN ssize_t axio_recvmsg(int descriptor, struct msghdr *message, int flags)
 {
     if (!axio_is_managed(descriptor) || !IS_PLAUSIBLE(message) || message->msg_iovlen > PARTS_MAX) {
-        ssize_t result = REAL(recvmsg)(descriptor, message, flags);
+        ssize_t result = REAL(recvmsg)(descriptor, message, flags & ~AXIO_GOES_ON);
         if (result >= 0 && axio_descriptors && message->msg_controllen)
             axio_fresh_rights(message);
         return result;
     }
     int by_kernel = 0;
     ssize_t result = receive_message(descriptor, message, flags, &by_kernel);
-    if (result >= 0 && !by_kernel) {
-        /* What the kernel writes back for a connected stream without ancillary data. */
-        message->msg_namelen = 0;
-        message->msg_controllen = 0;
-        message->msg_flags = flags & MSG_CMSG_CLOEXEC;
-    }
+    if (result >= 0 && !by_kernel)
+        axio_fill_header(message, flags);
     return result;
 }
 
-static AXIO_APART ssize_t managed_write(int descriptor, const void *buffer, size_t bytes)
+static AXIO_APART ssize_t managed_write(uint64_t word, int descriptor, const void *buffer, size_t bytes)
 {
-    SEND_QUICKLY(descriptor, buffer, bytes, 0);
+    SEND_QUICKLY(word, descriptor, buffer, bytes, 0, REAL(write)(descriptor, buffer, bytes));
     SEND(descriptor, ONE(buffer, bytes), 1, 0, ssize_t, REAL(write)(descriptor, buffer, bytes));
 }
 
 AXIO_HIDDEN ssize_t axio_write(int descriptor, const void *buffer, size_t bytes)
 {
-    return axio_is_managed(descriptor) ? managed_write(descriptor, buffer, bytes) : REAL(write)(descriptor, buffer, bytes);
+    uint64_t word = axio_word(descriptor);
+    return axio_means(word) ? managed_write(word, descriptor, buffer, bytes) : REAL(write)(descriptor, buffer, bytes);
 }
 
 static AXIO_APART ssize_t managed_writev(int descriptor, const struct iovec *vector, int count)
 {
+    SEND_PLAINLY(descriptor, 0, REAL(writev)(descriptor, vector, count));
     SEND(descriptor, vector, (size_t)(ssize_t)count, 0, ssize_t, REAL(writev)(descriptor, vector, count));
 }
 
@@ -167,19 +193,24 @@ AXIO_HIDDEN ssize_t axio_writev(int descriptor, const struct iovec *vector, int 
     return axio_is_managed(descriptor) ? managed_writev(descriptor, vector, count) : REAL(writev)(descriptor, vector, count);
 }
 
-static AXIO_APART ssize_t managed_send(int descriptor, const void *buffer, size_t bytes, int flags)
+static AXIO_APART ssize_t managed_send(uint64_t word, int descriptor, const void *buffer, size_t bytes, int flags)
 {
-    SEND_QUICKLY(descriptor, buffer, bytes, flags);
-    SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t, REAL(send)(descriptor, buffer, bytes, flags));
+    SEND_QUICKLY(word, descriptor, buffer, bytes, flags,
+                 REAL(send)(descriptor, buffer, bytes, flags & ~AXIO_GOES_ON));
+    SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
+         REAL(send)(descriptor, buffer, bytes, flags & ~AXIO_GOES_ON));
 }
 
 AXIO_HIDDEN ssize_t axio_send(int descriptor, const void *buffer, size_t bytes, int flags)
 {
-    return axio_is_managed(descriptor) ? managed_send(descriptor, buffer, bytes, flags) : REAL(send)(descriptor, buffer, bytes, flags);
+    uint64_t word = axio_word(descriptor);
+    return axio_means(word) ? managed_send(word, descriptor, buffer, bytes, flags)
+                            : REAL(send)(descriptor, buffer, bytes, flags & ~AXIO_GOES_ON);
 }
 
 static AXIO_APART ssize_t managed_sendto(int descriptor, const void *buffer, size_t bytes, int flags, const struct sockaddr *address, socklen_t length)
 {
+    SEND_PLAINLY(descriptor, flags, REAL(sendto)(descriptor, buffer, bytes, flags, address, length));
     SEND(descriptor, ONE(buffer, bytes), 1, flags, ssize_t,
          REAL(sendto)(descriptor, buffer, bytes, flags, address, length));
 }
@@ -195,8 +226,9 @@ AXIO_HIDDEN ssize_t axio_sendto(int descriptor, const void *buffer, size_t bytes
 static AXIO_APART ssize_t managed_sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
     int marked = flags | (message->msg_controllen ? (int)AXIO_HAS_CONTROL : 0);
+    SEND_PLAINLY(descriptor, marked, REAL(sendmsg)(descriptor, message, flags & ~AXIO_GOES_ON));
     SEND(descriptor, message->msg_iov, message->msg_iovlen, marked, ssize_t,
-         REAL(sendmsg)(descriptor, message, flags));
+         REAL(sendmsg)(descriptor, message, flags & ~AXIO_GOES_ON));
 }
 
 AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, int flags)
@@ -205,7 +237,7 @@ AXIO_HIDDEN ssize_t axio_sendmsg(int descriptor, const struct msghdr *message, i
         return managed_sendmsg(descriptor, message, flags);
     if (axio_descriptors && IS_PLAUSIBLE(message) && message->msg_controllen)
         axio_hand_over_rights(message);
-    return REAL(sendmsg)(descriptor, message, flags);
+    return REAL(sendmsg)(descriptor, message, flags & ~AXIO_GOES_ON);
 }
 
 /* Other flags are refused by the kernel for sockets, whatever is there to read. */

@@ -7,6 +7,7 @@ use core::cell::Cell;
 use core::ffi::{c_int, c_long};
 use fastpath::lock::Owner;
 use fastpath::stream::pieces::{Piece, Pieces};
+use fastpath::stream::pipe::Pipe;
 
 /// What the trampoline must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct State {
     pub flags: c_int,
     /// The program's buffers.
     pub pieces: Pieces,
+    /// The pipe of a splice, which has no buffers.
+    pub pipe: Option<Pipe>,
     /// Bytes done.
     pub done: usize,
     /// Bytes asked for.
@@ -126,6 +129,7 @@ impl State {
             generation,
             flags,
             pieces,
+            pipe: None,
             done: 0,
             total,
             deadline_ns: State::NOT_ASKED,
@@ -167,6 +171,8 @@ pub struct Call {
     pub rest_flags: c_int,
     /// Sleep with signals held back.
     pub masked: c_int,
+    /// The program's signal mask behind a masked sleep; bit n - 1 is signal n.
+    pub program_mask: u64,
     /// A vector of one, for calls with a plain buffer.
     pub single: Piece,
     /// This side's part.
@@ -176,8 +182,9 @@ pub struct Call {
 
 const _: () = {
     assert!(size_of::<State>() <= 64 * 8);
-    assert!(size_of::<Call>() == 8 + 4 + 4 + 4 + 4 + 16 + 8 + 8 + 4 + 4 + 16 + 512);
-    assert!(core::mem::offset_of!(Call, state) == 80);
+    assert!(size_of::<Call>() == 8 + 4 * 4 + 16 + 8 + 8 + 4 + 4 + 8 + 16 + 512);
+    assert!(core::mem::offset_of!(Call, program_mask) == 64);
+    assert!(core::mem::offset_of!(Call, state) == 88);
 };
 
 impl Call {

@@ -4,15 +4,17 @@
 //! compares both with what the built library exports.
 //!
 //! * [`transfer`]: data in, data out.
-//! * [`lifecycle`]: connect, accept, shutdown, close, dup.
+//! * [`lifecycle`]: connect, accept, shutdown, close, dup. [`choosing`]: what the rules say of a connection.
 //! * [`options`]: getsockopt, setsockopt, ioctl, fcntl. [`own_name`]: getsockname.
 //! * [`confinement`]: the process hands descriptors over, confines itself, or uses io_uring.
 //! * [`opt_in`]: Axio's own requests on a descriptor.
-//! * [`forking`]: fork, exec, exit.
+//! * [`forking`]: fork, exec, exit. [`exiting`]: exit among threads. [`sleepers`]: a number is closed while another thread sleeps under it.
 //! * [`readiness`]: epoll, poll, select.
 #![expect(unsafe_code, reason = "exports C symbols")]
 
+pub mod choosing;
 pub mod confinement;
+pub mod exiting;
 pub mod forking;
 pub mod lifecycle;
 pub mod opt_in;
@@ -171,15 +173,21 @@ pub mod exports {
         axio_prctl: prctl;
         axio_syscall: syscall;
         axio_pthread_cancel: pthread_cancel;
+        axio_longjmp: longjmp;
+        axio__longjmp: _longjmp;
+        axio_siglongjmp: siglongjmp;
+        axio_longjmp_chk: __longjmp_chk;
         axio_setsockopt: setsockopt;
         axio_getsockopt: getsockopt;
         axio_getsockname: getsockname;
         axio_ioctl: ioctl;
+        axio_sockatmark: sockatmark;
         axio_fcntl: fcntl __fcntl;
         axio_fcntl64: fcntl64;
         axio_fork: fork __fork;
         axio__Fork: _Fork;
         axio_daemon: daemon;
+        axio_forkpty: forkpty;
         axio_posix_spawn_file_actions_adddup2: posix_spawn_file_actions_adddup2;
         axio_posix_spawn: posix_spawn;
         axio_posix_spawnp: posix_spawnp;
@@ -196,7 +204,6 @@ pub mod exports {
         axio_execlp: execlp;
         axio__exit: _exit;
         axio__Exit: _Exit;
-        axio_quick_exit: quick_exit;
         axio_epoll_create: epoll_create;
         axio_epoll_create1: epoll_create1;
         axio_epoll_ctl: epoll_ctl;

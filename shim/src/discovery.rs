@@ -8,6 +8,7 @@
 //! * [`claim`]: C asks in channels that exist.
 //! * [`mailbox`]: C's box. [`dial`]: S at the box. [`offer`]: what S sends. [`name`]: the two exclusive names.
 //! * [`look`]: what the kernel says about the far socket. [`knock`]: proof of possession.
+//! * [`negotiation`]: what both sides do alike.
 //! * [`quota`]: what users may cost us. [`patience`]: how long it may take.
 //! * [`places`], [`private`], [`clock`], [`failure`]: where things live, descriptors of ours, time, reasons.
 
@@ -21,6 +22,7 @@ mod knock;
 mod look;
 mod mailbox;
 mod name;
+mod negotiation;
 mod offer;
 mod patience;
 mod places;

@@ -16,15 +16,15 @@
 
 use crate::boundary::me;
 use crate::discovery::Acceptor;
-use crate::readiness::changes;
 use crate::{fd_table, process, status};
 use core::ffi::c_int;
 use fastpath::channel::eviction::Quiet;
 use fastpath::channel::{Channel, Role, table};
+use fastpath::clock::monotonic_ns;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::family;
+use fastpath::stream::Stream;
 use fastpath::stream::unbind::Unbinding;
-use fastpath::stream::{Stream, monotonic_ns};
 use fastpath::sync::{AtomicU32, AtomicU64, Ordering};
 use kmod_interface::channel_layout::CLASSES;
 use kmod_interface::control_event::Kind;
@@ -45,8 +45,10 @@ const VICTIMS: u32 = 4;
 const HELPED: usize = 8;
 /// A connection leaves a channel for a larger one so many times at most.
 const MOVES: u32 = 2;
-/// Time for the far side to follow.
+/// Time and own calls for the far side to follow: of two calls in a row at least one answers what the far side sent, or
+/// waited for, when it could see that this side has settled.
 const ALONE_MS: u32 = 5;
+const ALONE_CALLS: u32 = 3;
 /// Turns, a millisecond apart, at which a larger channel is sought before any will do.
 const SEEKS: u32 = 32;
 /// Channels whose events one call reads, and events of each.
@@ -136,16 +138,33 @@ pub fn at_own_call(stream: &Stream) {
 /// A connection that seeks a larger channel does not wait long for a far side that cannot follow: one that processes share.
 fn stay_if_alone(stream: &Stream) {
     let endpoint = stream.endpoint;
-    if now_ms().wrapping_sub(endpoint.sought_ms.get()) > ALONE_MS && stream.cancel_unbinding() {
-        endpoint.seeks.set(0);
-        endpoint.least_class.set(0);
+    if !stream.has_settled() {
+        // Nothing to follow yet.
+        return;
     }
+    if endpoint.calls_alone.get() == 0 {
+        endpoint.sought_ms.set(now_ms());
+    }
+    endpoint.calls_alone.add(1);
+    if endpoint.calls_alone.get() > ALONE_CALLS
+        && now_ms().wrapping_sub(endpoint.sought_ms.get()) > ALONE_MS
+        && stream.cancel_unbinding()
+    {
+        seek_no_longer(endpoint);
+    }
+}
+
+/// A larger channel was found, or is out of reach.
+pub fn seek_no_longer(endpoint: &Endpoint) {
+    endpoint.seeks.set(0);
+    endpoint.least_class.set(0);
 }
 
 /// The far side gives the slot up, so this side does, and both seek each other again at once: the far side has outgrown
 /// the channel. (If it is S who evicts, and C has not read that yet, C claims in vain a few times.)
 fn follows(stream: &Stream) -> bool {
-    let is_free = stream.channel().is_some_and(Channel::is_home) && !is_shared(stream.endpoint);
+    let is_free =
+        stream.channel().is_some_and(Channel::is_home) && !stream.endpoint.is_held_elsewhere();
     is_free && stream.begin_unbinding(&|| true) && {
         seek_larger(stream);
         true
@@ -160,6 +179,7 @@ fn seek_larger(stream: &Stream) {
             .least_class
             .set((channel.class() + 1).min(largest_class()));
         endpoint.seeks.set(SEEKS);
+        endpoint.calls_alone.set(0);
         endpoint.sought_ms.set(now_ms());
     }
 }
@@ -190,7 +210,7 @@ pub fn outgrown(stream: &Stream) -> bool {
         return false;
     };
     // What a fork has left to a relative of the channel's home stays where it is.
-    if is_shared(endpoint)
+    if endpoint.is_held_elsewhere()
         || !channel.is_home()
         // Who takes no turns would have no chance to meet its far end again.
         || endpoint.turns.get() < 2
@@ -204,11 +224,6 @@ pub fn outgrown(stream: &Stream) -> bool {
     seek_larger(stream);
     step(stream, &|| true);
     true
-}
-
-/// Whether other processes hold the connection, too.
-fn is_shared(endpoint: &Endpoint) -> bool {
-    family::process_place().is_none_or(|place| endpoint.has_other_holder(place))
 }
 
 /// Largest size class this process makes, or takes part in.
@@ -283,7 +298,7 @@ fn begin(
     let Some(stream) = stream_of(index, life, endpoint) else {
         return false;
     };
-    let shared = is_shared(endpoint);
+    let shared = endpoint.is_held_elsewhere();
     // Bytes on a ring will be fetched by a call of its own: not quiet.
     if may_refuse && (shared || stream.unsent_ring_bytes() != 0 || stream.has_unread_ring_bytes()) {
         return false;
@@ -387,12 +402,10 @@ fn tell_again(leaving: &Leaving, stream: &Stream, now: u32) -> bool {
 fn step(stream: &Stream, is_ours: &dyn Fn() -> bool) -> bool {
     let unbinding = stream.unbind_step(is_ours);
     if let Unbinding::Done(given) = unbinding {
-        changes::channel_leaves(stream.endpoint);
-        given.channel.slot_leave(given.slot, given.generation);
-        given.channel.release();
+        crate::calls::lifecycle::give_back(stream.endpoint, given);
         // The next turn is the first of its evidence for a slot of its own again.
         stream.endpoint.window_turns.set(0);
-        status::update_row(stream.endpoint);
+        status::update_row(stream);
     }
     if stream.switched.get() || stream.drained.get() {
         process::readiness_changed(stream);

@@ -9,7 +9,7 @@
 )]
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use fastpath::endpoint::Endpoint;
 use fastpath::family;
 use fastpath::stream::Stream;
@@ -20,6 +20,9 @@ pub const LIMIT: u32 = 1 << 20;
 unsafe extern "C" {
     #[link_name = "axio_descriptors"]
     static TABLE: AtomicPtr<AtomicU64>;
+    /// Highest number ever managed, for sweeps, and for the trampolines, who need not look at any while it is -1.
+    #[link_name = "axio_descriptors_highest"]
+    safe static HIGHEST: AtomicI32;
 }
 
 fn table() -> *mut AtomicU64 {
@@ -92,6 +95,22 @@ pub fn get(descriptor: c_int) -> Option<(u32, u32, &'static Endpoint)> {
         .then_some((index, generation, endpoint))
 }
 
+/// What the table says of a number; 0 = nothing. The trampolines hand this on, so that a call means one thing throughout.
+#[inline(always)]
+#[must_use]
+pub fn word_of(descriptor: c_int) -> u64 {
+    word(descriptor).map_or(0, |word| word.load(Ordering::Acquire))
+}
+
+/// The endpoint that such a word means, if it lives: generation and block.
+#[inline(always)]
+#[must_use]
+pub fn meant_by(word: u64) -> Option<(u32, &'static Endpoint)> {
+    let endpoint = family::endpoint((word as u32).checked_sub(1)?)?;
+    let generation = (word >> 32) as u32;
+    (endpoint.generation.load(Ordering::Acquire) == generation).then_some((generation, endpoint))
+}
+
 /// True when a number means anything here, also something that has ended.
 #[inline(always)]
 #[must_use]
@@ -122,13 +141,52 @@ const TCP_STREAM: u64 = 1 << 34;
 const ACCEPTS_FAST: u64 = 1 << 35;
 /// What it accepts the rules leave to the kernel, at whichever address it was reached.
 const ACCEPTS_KERNEL: u64 = 1 << 36;
+/// Both bits: nothing is remembered. The socket has another number, under which it can be made to listen elsewhere.
 const ACCEPTS: u64 = ACCEPTS_FAST | ACCEPTS_KERNEL;
 
-fn facts(descriptor: c_int) -> u64 {
-    match word(descriptor).map_or(0, |word| word.load(Ordering::Acquire)) {
-        value if value as u32 == 0 => value,
-        _ => 0,
+/// What is known of a number that means nothing here.
+#[derive(Clone, Copy)]
+pub struct Facts(u64);
+
+impl Facts {
+    /// What the program asked for (AXIO_SIOCACCEL) while the number means no endpoint: a socket that is not connected.
+    #[inline(always)]
+    #[must_use]
+    pub fn wish(self) -> Option<bool> {
+        match self.0 & WISHES {
+            0 => None,
+            WISH_ACCELERATE => Some(true),
+            WISH_RELEASE => Some(false),
+            _ => None,
+        }
     }
+
+    /// True when socket() made a TCP stream under this number. What became of it in the kernel meanwhile (a library behind
+    /// us may have made it MPTCP) is looked at again before anything is done for the connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_tcp_stream(self) -> bool {
+        self.0 & TCP_STREAM != 0
+    }
+
+    /// What the rules say of everything that this listener accepts: `Some(true)` TCP that may go fast.
+    #[inline(always)]
+    #[must_use]
+    pub fn accepts_fast(self) -> Option<bool> {
+        match self.0 & ACCEPTS {
+            ACCEPTS_FAST => Some(true),
+            ACCEPTS_KERNEL => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a number.
+#[inline(always)]
+#[must_use]
+pub fn facts(descriptor: c_int) -> Facts {
+    let value = word_of(descriptor);
+    Facts(if value as u32 == 0 { value } else { 0 })
 }
 
 /// Exchanges some facts; false when the number means something, or is out of range.
@@ -140,16 +198,6 @@ fn exchange_facts(descriptor: c_int, without: u64, with: u64) -> bool {
         (before as u32 == 0).then_some(before & !without | with)
     });
     exchanged.is_ok()
-}
-
-/// What the program asked for (AXIO_SIOCACCEL) at a number that means no endpoint yet: a socket that is not connected.
-#[must_use]
-pub fn wish(descriptor: c_int) -> Option<bool> {
-    match facts(descriptor) & WISHES {
-        WISH_ACCELERATE => Some(true),
-        WISH_RELEASE => Some(false),
-        _ => None,
-    }
 }
 
 /// Keeps a wish for a number that means no endpoint; `None` drops it. False when the number means one, or cannot.
@@ -164,41 +212,30 @@ pub fn set_wish(descriptor: c_int, accelerate: Option<bool>) -> bool {
 
 /// Nothing is known of the number any more, if it means nothing here.
 pub fn drop_facts(descriptor: c_int) {
-    if facts(descriptor) != 0 {
+    if facts(descriptor).0 != 0 {
         exchange_facts(descriptor, u64::MAX, 0);
     }
 }
 
 /// `to` is another number of the socket `from`, and means nothing here.
 pub fn copy_facts(from: c_int, to: c_int) {
-    exchange_facts(to, u64::MAX, facts(from) & !ACCEPTS);
-}
-
-/// True when socket() made a TCP stream under this number. What became of it in the kernel meanwhile (a library behind us
-/// may have made it MPTCP) is looked at again before anything is done for the connection.
-#[must_use]
-pub fn is_tcp_stream(descriptor: c_int) -> bool {
-    facts(descriptor) & TCP_STREAM != 0
-}
-
-/// What the rules say of everything that this listener accepts: `Some(true)` TCP that may go fast.
-#[must_use]
-pub fn accepts_fast(listener: c_int) -> Option<bool> {
-    match facts(listener) & ACCEPTS {
-        ACCEPTS_FAST => Some(true),
-        ACCEPTS_KERNEL => Some(false),
-        _ => None,
+    let mut known = facts(from).0;
+    if known != 0 {
+        known |= ACCEPTS;
+        exchange_facts(from, 0, ACCEPTS);
     }
+    exchange_facts(to, u64::MAX, known);
 }
 
-/// Remembers it, or forgets (`None`).
+/// Remembers it, or forgets (`None`); a listener with more than one number is asked about each time.
 pub fn set_accepts_fast(listener: c_int, fast: Option<bool>) {
     let value = match fast {
         Some(true) => ACCEPTS_FAST,
         Some(false) => ACCEPTS_KERNEL,
         None => 0,
     };
-    if facts(listener) & ACCEPTS != value {
+    let before = facts(listener).0 & ACCEPTS;
+    if before != value && before != ACCEPTS {
         exchange_facts(listener, ACCEPTS, value);
     }
 }
@@ -275,12 +312,25 @@ pub fn take(descriptor: c_int) -> Option<(u32, u32, &'static Endpoint)> {
         .then_some((index, generation, endpoint))
 }
 
-/// Highest number ever managed, for sweeps.
-static HIGHEST: core::sync::atomic::AtomicI32 = core::sync::atomic::AtomicI32::new(-1);
+/// As [`take`], but the number goes on meaning something that has ended. Nothing where another thread has closed it
+/// meanwhile.
+pub fn take_and_remember(descriptor: c_int) -> Option<(u32, u32, &'static Endpoint)> {
+    /// Of a life half a turn of the generations away.
+    const ENDED: u64 = 1 << 63;
+    let word = word(descriptor)?;
+    let value = word.load(Ordering::Acquire);
+    let (generation, endpoint) = meant_by(value)?;
+    word.compare_exchange(value, value ^ ENDED, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+        .then_some((value as u32 - 1, generation, endpoint))
+}
 
 /// Notes a number for sweeps.
 pub fn note(descriptor: c_int) {
-    HIGHEST.fetch_max(descriptor, Ordering::Relaxed);
+    // Adding is a locked instruction, and numbers come again.
+    if HIGHEST.load(Ordering::Relaxed) < descriptor {
+        HIGHEST.fetch_max(descriptor, Ordering::Relaxed);
+    }
 }
 
 /// Calls `each` for every managed number in `first..=last`.
@@ -299,7 +349,15 @@ pub fn for_each(
     }
 }
 
-/// True when another number of this process means the same endpoint.
+/// Calls `each` for every managed number, with a call's view of its stream.
+pub fn for_each_stream(mut each: impl FnMut(Stream)) {
+    for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
+        let me = crate::boundary::me();
+        each(Stream::new(endpoint, generation, descriptor, me));
+    });
+}
+
+/// A number of this process that means the endpoint: the lowest.
 #[must_use]
 pub fn any_number_of(index: u32) -> Option<c_int> {
     let mut found = None;
@@ -322,21 +380,33 @@ mod tests {
         let (one, other) = (LIMIT as c_int - 2, LIMIT as c_int - 1);
         assert!(set_wish(one, Some(true)));
         set_accepts_fast(one, Some(false));
-        assert_eq!((wish(one), accepts_fast(one)), (Some(true), Some(false)));
+        assert_eq!(
+            (facts(one).wish(), facts(one).accepts_fast()),
+            (Some(true), Some(false))
+        );
         set_accepts_fast(one, Some(true));
-        assert_eq!(accepts_fast(one), Some(true));
+        assert_eq!(facts(one).accepts_fast(), Some(true));
         copy_facts(one, other);
-        assert_eq!((wish(other), accepts_fast(other)), (Some(true), None));
-        set_accepts_fast(one, None);
-        assert_eq!((wish(one), accepts_fast(one)), (Some(true), None));
+        assert_eq!(
+            (facts(other).wish(), facts(other).accepts_fast()),
+            (Some(true), None)
+        );
+        for number in [one, other] {
+            set_accepts_fast(number, Some(true));
+            assert_eq!(
+                (facts(number).wish(), facts(number).accepts_fast()),
+                (Some(true), None),
+                "with two numbers nothing is remembered"
+            );
+        }
         assert!(!is_used(one));
         set(one, 7, 3);
         assert!(!set_wish(one, Some(false)));
         set_accepts_fast(one, Some(true));
         drop_facts(one);
-        assert!(is_used(one) && accepts_fast(one).is_none());
+        assert!(is_used(one) && facts(one).accepts_fast().is_none());
         assert_eq!(take(one).map(|_| ()), None, "no family memory, no endpoint");
         drop_facts(other);
-        assert_eq!(wish(other), None);
+        assert_eq!(facts(other).wish(), None);
     }
 }

@@ -10,9 +10,11 @@
 //! * [`boundary`]: what a trampoline and this side share; who is calling.
 //! * [`process`]: what is true of this process: settings, policies, whether acceleration is on.
 //! * [`fd_table`]: which descriptor number means which endpoint.
-//! * [`upgrade`]: evidence, and when discovery is tried.
+//! * [`upgrade`]: evidence, and when discovery is tried. [`discovery`]: how the two ends find each other.
+//! * `eviction`: whose slot is taken when there are none left.
 //! * [`readiness`]: epoll, poll, select over two carriers.
-//! * [`status`]: the statistics page, the status ioctl, the report at exit.
+//! * [`status`]: the statistics page, the status ioctl, the report at exit. [`log`]: lines to standard error.
+//! * `step_hooks`: stops at labelled steps, in test builds.
 #![cfg_attr(
     not(test),
     deny(

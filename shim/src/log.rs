@@ -6,6 +6,8 @@
 #![expect(unsafe_code, reason = "borrows standard error by its number")]
 
 use fastpath::kernel_call;
+use fastpath::text::Text;
+use libc::{AF_INET, AF_INET6, SIGPIPE, SO_DOMAIN, SOL_SOCKET};
 use settings::LogLevel;
 
 /// Longest line.
@@ -21,29 +23,14 @@ pub fn about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
 
 #[cold]
 fn say_about(level: LogLevel, descriptor: i32, parts: &[&[u8]]) {
-    let mut digits = [0u8; 10];
-    let number = decimal(descriptor.unsigned_abs(), &mut digits);
+    let mut number = Text::<10>::new();
+    number.add_number(descriptor.unsigned_abs().into());
     let mut all: [&[u8]; 8] = [&[]; 8];
-    let known: [&[u8]; 3] = [b"axio: descriptor ", number, b" "];
+    let known: [&[u8]; 3] = [b"axio: descriptor ", number.bytes(), b" "];
     for (place, part) in all.iter_mut().zip(known.iter().chain(parts)) {
         *place = part;
     }
     line(level, &all);
-}
-
-/// A number as people write it.
-pub fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut first = digits.len();
-    let mut rest = number;
-    for (place, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        first = place;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    digits.get(first..).unwrap_or(&[])
 }
 
 /// Says a line made of `parts`, if its level is asked for. Never more than one write.
@@ -72,15 +59,12 @@ pub fn line(level: LogLevel, parts: &[&[u8]]) {
 }
 
 const STANDARD_ERROR: i32 = 2;
-const SIGPIPE: i32 = 13;
 
 /// A socket of an internet family: what is written there is part of some protocol.
 fn is_connection(descriptor: i32) -> bool {
-    const SOL_SOCKET: i32 = 1;
-    const SO_DOMAIN: i32 = 39;
     matches!(
         kernel_call::socket_option::<i32>(descriptor, SOL_SOCKET, SO_DOMAIN),
-        Ok(2 | 10)
+        Ok(AF_INET | AF_INET6)
     )
 }
 

@@ -8,18 +8,37 @@
 )]
 
 use crate::boundary::{Action, Call};
+use crate::calls::exiting;
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use fastpath::statistics::count;
+use fastpath::statistics::{count, count_in_life};
 use fastpath::stream::Stream;
-use fastpath::sync::{AtomicU32, Ordering};
-use fastpath::wait::SpinPolicy;
+use fastpath::sync::{AtomicU32, Ordering, time_stamp};
+use fastpath::text::Text;
+use fastpath::wait::{self, Outcome, SpinPolicy, WaitHistory};
 use kmod_interface::reason::{Reason, ReasonClass};
 use kmod_interface::statistics::Counter;
 use settings::Settings;
 
 /// How this process waits.
 pub static POLICY: SpinPolicy = SpinPolicy::new();
+
+/// A wait of this process that began at `t0` has ended: the policy learns from it, and the spin, if there was one, is
+/// counted. `socket`: what it was a wait for, if for one alone.
+pub fn learn_from_wait(history: &WaitHistory, outcome: Outcome, t0: u64, socket: Option<&Stream>) {
+    wait::finish(&POLICY, history, outcome, t0, time_stamp());
+    if outcome.spun {
+        let counter = if outcome.has_missed() {
+            Counter::SpinsLost
+        } else {
+            Counter::SpinsWon
+        };
+        match socket {
+            Some(stream) => count_in_life(stream.endpoint, stream.generation, counter),
+            None => count(counter, 1),
+        }
+    }
+}
 
 struct Once(UnsafeCell<Settings>);
 // SAFETY: written by start-up only, before `PHASE` says so; read-only afterwards.
@@ -154,15 +173,11 @@ fn say_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let (file, line) = panic
         .location()
         .map_or(("?", 0), |place| (place.file(), place.line()));
-    let mut digits = [0u8; 10];
+    let mut number = Text::<10>::new();
+    number.add_number(line.into());
     crate::log::line(
         settings::LogLevel::Error,
-        &[
-            b"axio: panic at ",
-            file.as_bytes(),
-            b":",
-            crate::log::decimal(line, &mut digits),
-        ],
+        &[b"axio: panic at ", file.as_bytes(), b":", number.bytes()],
     );
 }
 
@@ -179,7 +194,12 @@ pub fn has_failed_strictly() -> bool {
 pub fn guarded(call: &mut Call, step: impl FnOnce(&mut Call) -> Action) -> Action {
     let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| step(call)));
     match caught {
-        Ok(action) => action,
+        Ok(action) => {
+            if action == Action::Done && call.result <= 0 {
+                exiting::wait_for_the_end();
+            }
+            action
+        }
         Err(_) => {
             fail_internally();
             call.failed(104) // ECONNRESET: nothing is known of the stream any more

@@ -16,6 +16,7 @@
 //! * [`arming`]: epochs, kicks, the second look.
 //! * [`wait`]: one epoll_wait from beginning to end.
 //! * [`changes`]: what other calls tell the sets.
+//! * [`departed`]: events of what has left a ring while they were under way.
 //! * [`exposed`]: sets that other waiters see through the kernel: nested, polled.
 //! * [`sharing`]: sets of two processes.
 //! * [`descriptor_sets`]: poll and select.
@@ -28,6 +29,7 @@ pub mod arming;
 pub mod changes;
 pub mod control;
 pub mod decide;
+pub mod departed;
 pub mod descriptor_sets;
 pub mod exposed;
 pub mod fault;

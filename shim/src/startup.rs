@@ -26,8 +26,15 @@ use settings::{LogLevel, Mode, Settings};
 /// Mirrors `struct axio_handlers` of `c/call.h`.
 #[repr(C)]
 struct Handlers {
-    send_quickly: unsafe extern "C" fn(c_int, *const u8, usize, c_int) -> isize,
-    receive_quickly: unsafe extern "C" fn(c_int, *mut u8, usize, c_int) -> isize,
+    send_quickly: unsafe extern "C" fn(u64, c_int, *const u8, usize, c_int) -> isize,
+    receive_quickly: unsafe extern "C" fn(u64, c_int, *mut u8, usize, c_int) -> isize,
+    enter_plain_send: extern "C" fn(u64, c_int) -> c_int,
+    enter_plain_receive: extern "C" fn(u64, c_int) -> c_int,
+    enter_plain_receive_of_many: extern "C" fn(u64, c_int, c_int) -> c_int,
+    after_plain_send: extern "C" fn(u64, c_int, isize),
+    after_plain_receive: extern "C" fn(u64, c_int, c_int, usize, isize) -> isize,
+    abandon_plain_send: extern "C" fn(*mut c_void),
+    abandon_plain_receive: extern "C" fn(*mut c_void),
     send_file_quickly: extern "C" fn(c_int, c_int, i64, usize) -> isize,
     begin_send: unsafe extern "C" fn(
         *mut crate::boundary::Call,
@@ -46,10 +53,11 @@ struct Handlers {
     after_counted: unsafe extern "C" fn(*mut crate::boundary::Call, c_long, c_int) -> c_int,
     after_sleep: unsafe extern "C" fn(*mut crate::boundary::Call, c_long, c_int) -> c_int,
     abandon: unsafe extern "C" fn(*mut c_void),
-    after_connect: unsafe extern "C" fn(c_int, *const c_void, u32, c_int, c_int) -> c_int,
+    after_connect: unsafe extern "C" fn(c_int, *const c_void, u32, c_int, c_int),
     after_accept: extern "C" fn(c_int, c_int),
-    before_shutdown: extern "C" fn(c_int, c_int) -> c_int,
-    after_shutdown: extern "C" fn(c_int, c_int, c_int),
+    before_shutdown: extern "C" fn(u64, c_int, c_int) -> c_int,
+    after_shutdown: extern "C" fn(u64, c_int),
+    before_dissolving: extern "C" fn(c_int),
     before_close: extern "C" fn(c_int),
     number_returned: extern "C" fn(c_int),
     duplicated: extern "C" fn(c_int, c_int),
@@ -58,16 +66,18 @@ struct Handlers {
         unsafe extern "C" fn(c_int, c_int, c_int, *mut c_void, *mut u32, *mut c_int) -> c_int,
     own_name: unsafe extern "C" fn(c_int, *mut c_void, *mut u32) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
-    control: unsafe extern "C" fn(c_int, c_int, u64, *mut c_int) -> c_int,
-    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
-    enter_kernel_receive: unsafe extern "C" fn(*mut crate::boundary::Call, c_int) -> c_int,
-    room: extern "C" fn(c_int) -> usize,
+    control: extern "C" fn(c_int, c_int, u64),
+    enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int, usize) -> c_int,
+    begin_send_from_pipe:
+        unsafe extern "C" fn(*mut crate::boundary::Call, c_int, c_int, usize, c_int) -> c_int,
+    begin_receive_to_pipe:
+        unsafe extern "C" fn(*mut crate::boundary::Call, c_int, c_int, usize) -> c_int,
     before_close_range: extern "C" fn(u32, u32),
     hand_over: extern "C" fn(c_int, c_int),
     before_confinement: extern "C" fn(c_int),
     io_uring_appears: extern "C" fn(),
     before_listen: extern "C" fn(c_int),
-    fork_prepare: extern "C" fn() -> u32,
+    fork_prepare: extern "C" fn(c_int) -> u32,
     fork_parent: extern "C" fn(c_int, u32),
     fork_child: extern "C" fn(u32),
     before_exec: extern "C" fn(),
@@ -90,6 +100,13 @@ struct Handlers {
 static HANDLERS: Handlers = Handlers {
     send_quickly: transfer::send_quickly,
     receive_quickly: transfer::receive_quickly,
+    enter_plain_send: transfer::enter_plain_send,
+    enter_plain_receive: transfer::enter_plain_receive,
+    enter_plain_receive_of_many: transfer::enter_plain_receive_of_many,
+    after_plain_send: transfer::after_plain_send,
+    after_plain_receive: transfer::after_plain_receive,
+    abandon_plain_send: transfer::abandon_plain_send,
+    abandon_plain_receive: transfer::abandon_plain_receive,
     send_file_quickly: transfer::send_file_quickly,
     begin_send: transfer::begin_send,
     begin_receive: transfer::begin_receive,
@@ -100,6 +117,7 @@ static HANDLERS: Handlers = Handlers {
     after_accept: lifecycle::after_accept,
     before_shutdown: lifecycle::before_shutdown,
     after_shutdown: lifecycle::after_shutdown,
+    before_dissolving: lifecycle::before_dissolving,
     before_close: lifecycle::before_close,
     number_returned: lifecycle::number_returned,
     duplicated: lifecycle::duplicated,
@@ -109,8 +127,8 @@ static HANDLERS: Handlers = Handlers {
     request: options::request,
     control: options::control,
     enter_kernel_send: transfer::enter_kernel_send,
-    enter_kernel_receive: transfer::enter_kernel_receive,
-    room: transfer::room,
+    begin_send_from_pipe: transfer::begin_send_from_pipe,
+    begin_receive_to_pipe: transfer::begin_receive_to_pipe,
     before_close_range: lifecycle::before_close_range,
     hand_over: confinement::hand_over,
     before_confinement: confinement::before_confinement,
@@ -149,6 +167,7 @@ unsafe extern "C" {
 const FINGERPRINT: u64 = fingerprint::of(&[
     include_bytes!("../c/call.h"),
     include_bytes!("../c/descriptor_sets.h"),
+    include_bytes!("../c/early_sleepers.h"),
     include_bytes!("../c/readiness.h"),
 ]);
 
@@ -202,9 +221,7 @@ unsafe extern "C" fn constructor(
     }
     #[cfg(feature = "step-hooks")]
     if !environment.is_null() {
-        Environment(environment)
-            .filter(|(name, _)| *name == crate::step_hooks::NAME)
-            .for_each(|(_, value)| crate::step_hooks::plan(value));
+        Environment(environment).for_each(|(name, value)| crate::step_hooks::plan(name, value));
     }
     #[cfg(feature = "readiness-faults")]
     if !environment.is_null() {

@@ -52,6 +52,26 @@ fn what_a_child_writes_that_has_given_up_privileges_reaches_no_relative() {
 }
 
 #[test]
+fn nor_does_what_a_child_writes_that_its_relatives_cannot_find() {
+    same_as_the_kernel("unknown");
+}
+
+#[test]
+fn a_set_that_another_thread_makes_during_the_fork_is_not_the_childs_to_change() {
+    same_as_the_kernel("meanwhile");
+}
+
+#[test]
+fn a_child_is_told_of_room_in_a_ring_that_its_parent_has_moved_to() {
+    same_as_the_kernel("unseen");
+}
+
+#[test]
+fn a_child_asleep_is_told_of_bytes_in_a_ring_that_its_parent_has_moved_to() {
+    same_as_the_kernel("unheard");
+}
+
+#[test]
 fn behind_a_filter_no_call_is_made_that_the_program_does_not_make() {
     same_as_the_kernel("filtered");
 }

@@ -14,8 +14,14 @@ fn headers() -> u64 {
     let header = |name: &str| {
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("c").join(name)).expect(name)
     };
-    let headers = ["call.h", "descriptor_sets.h", "readiness.h"].map(header);
-    fingerprint::of(&[&headers[0], &headers[1], &headers[2]])
+    let headers = [
+        "call.h",
+        "descriptor_sets.h",
+        "early_sleepers.h",
+        "readiness.h",
+    ]
+    .map(header);
+    fingerprint::of(&headers.each_ref().map(Vec::as_slice))
 }
 
 /// The program listens on a socket of its own; both what it says and how it ends are its own.

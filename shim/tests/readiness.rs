@@ -58,3 +58,23 @@ fn no_wake_up_is_lost_among_many_threads() {
         same_as_the_kernel("readiness/herd.c", &[trigger, "4", "2", "24", "3000"]);
     }
 }
+
+#[test]
+fn of_a_pool_of_threads_one_is_told_and_none_behind_the_end() {
+    for data in ["same-data", "new-data"] {
+        same_as_the_kernel("readiness/told_once.c", &["300", data]);
+    }
+}
+
+#[test]
+fn two_threads_that_make_a_set_ours_make_one_of_it() {
+    for _ in 0..40 {
+        same_as_the_kernel("readiness/told_once.c", &["8", "same-data"]);
+    }
+}
+
+#[test]
+fn what_an_instruction_raises_is_never_held_back() {
+    let program = Program::of("held_signals.c");
+    run(&mut Command::new(&program.0), "signals held back");
+}

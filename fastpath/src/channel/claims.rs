@@ -178,9 +178,12 @@ impl Channel {
     /// True while this channel makes and takes claims: home on both ends, not too many failed proofs or storms.
     #[must_use]
     pub fn takes_claims(&self) -> bool {
-        self.claims.failed.load(Ordering::Relaxed) < FAILED_CLAIMS
-            && self.is_home()
-            && !self.far_home_left()
+        !self.is_distrusted() && self.is_home() && !self.far_home_left()
+    }
+    /// True once too many proofs failed here, or too many connections were given up for storms.
+    #[must_use]
+    pub fn is_distrusted(&self) -> bool {
+        self.claims.failed.load(Ordering::Relaxed) >= FAILED_CLAIMS
     }
     /// Counts a proof that failed: a wrong knock, cookie or user, or an impossible answer. Silence is no failure.
     pub fn claim_failed(&self) {

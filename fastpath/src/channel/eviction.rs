@@ -9,7 +9,8 @@
 use super::Channel;
 use super::slots::BOUND;
 use crate::endpoint::{Endpoint, binding};
-use crate::sync::{AtomicU32, Ordering};
+use crate::stream::labels::{Label, reached};
+use crate::sync::{AtomicU32, Ordering, time_stamp};
 use kmod_interface::channel_layout::{RegionLayout, header};
 use kmod_interface::control_event::{self, Kind};
 use kmod_interface::limits::CONTROL_EVENTS;
@@ -158,8 +159,13 @@ impl Channel {
                 .word32(start + offset)
                 .store(value, Ordering::Relaxed);
         }
+        parts
+            .own()
+            .word64(start + control_event::STAMP)
+            .store(time_stamp(), Ordering::Relaxed);
         // Release, partner: the acquire in `next_event`: the record is there.
         tail.store(count.wrapping_add(1), Ordering::Release);
+        reached(Label::GiveTell);
         writing.store(0, Ordering::Release);
         true
     }

@@ -21,6 +21,7 @@
 
 use super::{Channel, Role};
 use crate::ict::OwnEntry;
+use crate::stream::labels::{Label, reached};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use kmod_interface::ict::{ENTRY_BYTES, SLOT_BOUND, offset};
 
@@ -58,6 +59,7 @@ fn say_leaving(own: &OwnEntry, truth: &SlotTruth, generation: u32) {
     // Release, partner: the acquire in S's sweep: nothing of this connection is written here any more. (In S another
     // thread may sweep in between; a late word of an old generation tells nobody anything.)
     own.leaving().store(generation, Ordering::Release);
+    reached(Label::SlotLeave);
 }
 
 /// Takes a free slot, if `is_right` says something of it once it is taken: a whole life may have passed since it was looked
@@ -186,6 +188,7 @@ impl Channel {
         own.state().store(SLOT_BOUND, Ordering::Relaxed);
         // Release, partner: the far side's acquire of the generation before it reads who this is.
         own.generation().store(generation, Ordering::Release);
+        reached(Label::SlotBind);
         true
     }
 
@@ -303,6 +306,7 @@ impl Channel {
         truth.generation.store(next, Ordering::Relaxed);
         // Release, partner: the far side's acquire of the generation, in its sweep (C) or allocation (S): zeroed first.
         own.generation().store(next, Ordering::Release);
+        reached(Label::SlotFree);
         truth.phase.store(FREE, Ordering::Release);
         self.count_in_use(-1);
         parts.truth.block().left.fetch_sub(1, Ordering::Relaxed);

@@ -230,7 +230,11 @@ fn take_place() -> Option<(u32, &'static Channel)> {
                 Ordering::Relaxed,
             );
             match grown {
-                Ok(_) => return take(used),
+                // Another thread, which finds it unused and so the oldest, may have been faster.
+                Ok(_) => match take(used) {
+                    None => continue,
+                    taken => return taken,
+                },
                 Err(_) => continue,
             }
         }

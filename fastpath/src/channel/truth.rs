@@ -7,6 +7,7 @@
 use super::pool::PoolTruth;
 use super::slots::SlotTruth;
 use crate::error::Blame;
+use crate::memory::region::put_zeros;
 use crate::sync::AtomicU32;
 use core::ptr::null_mut;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -31,6 +32,14 @@ pub(super) struct Truth {
     base: *mut Block,
     slots: u32,
 }
+
+// SAFETY: the handle is an address; what lies there may be shared (asserted below).
+unsafe impl Send for Truth {}
+// SAFETY: as above.
+unsafe impl Sync for Truth {}
+
+const fn may_be_shared<T: Sync>() {}
+const _: () = may_be_shared::<Block>();
 
 const fn block_bytes(slots: u32) -> usize {
     size_of::<Block>() + slots as usize * size_of::<SlotTruth>()
@@ -68,12 +77,11 @@ impl Truth {
     }
     /// Replaces the content by zeros that only this process sees; its relatives keep theirs.
     pub fn retire(&self) {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-        // SAFETY: replaces exactly this mapping.
-        let _ = unsafe {
-            rustix::mm::mmap_anonymous(self.base.cast(), block_bytes(self.slots), protection, flags)
-        };
+        put_zeros(
+            self.base.cast(),
+            block_bytes(self.slots),
+            ProtFlags::READ | ProtFlags::WRITE,
+        );
     }
     pub fn unmap(&self) {
         // SAFETY: the table unmaps a place before it uses it again, when nobody knows it any more.

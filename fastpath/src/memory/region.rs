@@ -38,21 +38,20 @@ unsafe impl Send for FarRegion {}
 // SAFETY: as above.
 unsafe impl Sync for FarRegion {}
 
-fn unmap(base: *mut u8, layout: RegionLayout) {
+fn unmap(base: *mut u8, bytes: usize) {
     // SAFETY: callers own the mapping and drop every handle with it.
-    let _ = unsafe { rustix::mm::munmap(base.cast(), layout.region_bytes as usize) };
+    let _ = unsafe { rustix::mm::munmap(base.cast(), bytes) };
 }
 
 /// Puts anonymous memory in the place of a mapping: the content is gone from this process, and a thread that was
 /// still on its way in reads zeros instead of faulting.
-fn put_zeros(base: *mut u8, layout: RegionLayout, protection: ProtFlags) {
-    let bytes = layout.region_bytes as usize;
+pub(crate) fn put_zeros(base: *mut u8, bytes: usize, protection: ProtFlags) {
     let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
     // SAFETY: replaces exactly the mapping the caller owns.
     let replaced = unsafe { rustix::mm::mmap_anonymous(base.cast(), bytes, protection, flags) };
     if replaced.is_err() {
         // The content must go whatever it costs (TRUST.md row 17).
-        unmap(base, layout);
+        unmap(base, bytes);
     }
 }
 
@@ -116,11 +115,11 @@ macro_rules! region_words {
             /// Replaces the mapping by zeros that only this process sees, keeping its address range from being used for
             /// anything else.
             pub(crate) fn retire(&self) {
-                put_zeros(self.base, self.layout, $protection);
+                put_zeros(self.base, self.layout.region_bytes as usize, $protection);
             }
             /// Ends the mapping; the address space is free again. No handle into it may be used any more.
             pub fn unmap(self) {
-                unmap(self.base, self.layout);
+                unmap(self.base, self.layout.region_bytes as usize);
             }
         }
     };

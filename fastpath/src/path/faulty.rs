@@ -16,6 +16,7 @@
 //! * a look at the kernel socket brings what the writer stored before it last gave something to its own into view (P6).
 //! * drop: what is stored for the waiters of the far side (ready bits, summaries) is lost, till [`Faulty::redeliver`].
 //! * scribble: anything at all is written into the view ([`Faulty::scribble`]), as a lying far side would (P8).
+//! * hurry: the far side acts before each single look of this end ([`Faulty::act_before_looks`]), as no two threads would.
 //! * die: at a chosen store the writer's call ends by unwinding, and nothing it would have stored afterwards exists
 //!   ([`Faulty::die_at_store`]); what it had stored is still seen (P9).
 //!
@@ -135,6 +136,11 @@ impl<P: Path> Faulty<P> {
     /// Writes bytes into what this end sees, as a lying far side would; cut off at the end of the region.
     pub fn scribble(&self, offset: usize, bytes: &[u8]) {
         view::with_view(&self.view, |link| link.paint(offset, bytes));
+    }
+    /// From now on the far side does this before each look of this end, for as long as the path lives: calls of its own, or
+    /// stores into its own memory.
+    pub fn act_before_looks(&self, act: impl FnMut() + 'static) {
+        view::with_view(&self.view, |link| link.act = Some(Box::new(act)));
     }
     /// This end's call that would make the `store`th store from here unwinds with [`Died`] instead, and so does each later
     /// one.

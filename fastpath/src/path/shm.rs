@@ -42,8 +42,6 @@ const SEALS_FINAL: SealFlags = SealFlags::SHRINK
 const SEALS_GIVEN: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 /// fallocate(2) gives up at each signal; more in a row than this is somebody else's quarrel.
 const FILL_TRIES: u32 = 16;
-/// getrlimit(2): largest file this process may make.
-const RLIMIT_FSIZE: usize = 1;
 
 /// One end of the path: both regions, mapped.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +107,7 @@ pub fn make_memfd(class: u32) -> Result<Descriptor, Blame> {
     let layout = layout_of(class)?;
     let bytes = u64::from(layout.region_bytes);
     // Beyond this limit the kernel would not only refuse, it would send SIGXFSZ to the program.
-    if resource_limit(RLIMIT_FSIZE).map_err(Blame::Os)? < bytes {
+    if resource_limit(libc::RLIMIT_FSIZE).map_err(Blame::Os)? < bytes {
         return Err(os(Errno::FBIG));
     }
     let memfd = create_memfd()?;

@@ -38,10 +38,11 @@ impl Consumer {
         }
     }
 
-    /// Bytes that are there as far as is known without a load.
+    /// Bytes that are there as far as is known without a load. Never more than a ring, whatever state this end was made of.
     #[inline(always)]
     fn known(&self) -> u64 {
-        self.tail_seen.wrapping_sub(self.head)
+        let known = self.tail_seen.wrapping_sub(self.head);
+        known.min(u64::from(self.bytes.ring_bytes()))
     }
 
     /// Readable bytes; looks at the far tail only when fewer than `wanted` are known.

@@ -10,18 +10,16 @@ use super::line::{self, Consumed};
 use crate::bell;
 use crate::channel::Channel;
 use crate::kernel_call;
-use crate::statistics::count;
+use crate::statistics::count_of;
 use crate::sync::{Ordering, time_stamp};
 use kmod_interface::ict::{KIND_DATA, KIND_SPACE};
 use kmod_interface::limits::{BELL_PATIENCE_MS, UNREAD_BELLS_LIMIT};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
+use libc::{EAGAIN, POLLOUT};
 
 /// Unread bells that say that the far side lacks processors: a few are always on their way.
 const MANY_UNREAD_BELLS: u64 = 16;
-
-const POLLOUT: i16 = 4;
-const EAGAIN: i32 = 11;
 
 /// What sending a bell came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +68,7 @@ impl Stream {
     /// Sends a byte of the line that was counted (count before send: a stranger's byte never passes for a bell).
     pub(super) fn send_counted_bell(&self) -> SentBell {
         let offset = self.endpoint.ktx.get().wrapping_sub(1);
-        count(Counter::BellsSent, 1);
+        count_of(self.endpoint, Counter::BellsSent, 1);
         let mut sent = line::send_bell(self.descriptor, offset);
         if sent == Err(EAGAIN) {
             sent = self.send_bell_patiently(offset);
@@ -84,6 +82,13 @@ impl Stream {
                 SentBell::Broken
             }
         }
+    }
+
+    /// No bell was sent, or will be, at offset `sent` and behind: what was counted there is not any more. Under `tx_lock`,
+    /// announced.
+    pub(super) fn count_back(&self, sent: u64) {
+        self.endpoint.ktx.set(sent);
+        self.own().koff().store(sent, Ordering::Release);
     }
 
     /// The bell of a switch, for which no other can stand. Without room for it the connection ends.
@@ -126,22 +131,21 @@ impl Stream {
         let counted = self.endpoint.ktx.add(1);
         self.own().koff().store(counted, Ordering::Release);
         reached(Label::BellCount);
+        let forget = || {
+            if let Some((channel, waiter)) = noted {
+                channel.forget_rung(waiter);
+            }
+        };
         match self.send_counted_bell() {
             SentBell::Sent => {}
             SentBell::Full => {
                 // The far kernel takes no more: bells lie unread there, which wake whoever sleeps. This one need not
                 // come. Its place is the next bell's, whichever kind that is, so whoever has seen it counted waits for
-                // that one.
-                self.endpoint.ktx.set(counted.wrapping_sub(1));
-                self.own()
-                    .koff()
-                    .store(counted.wrapping_sub(1), Ordering::Release);
+                // that one. A set is woken once for what lies there, and may have had that: its next connection rings.
+                self.count_back(counted.wrapping_sub(1));
+                forget();
             }
-            SentBell::Broken => {
-                if let Some((channel, waiter)) = noted {
-                    channel.forget_rung(waiter);
-                }
-            }
+            SentBell::Broken => forget(),
         }
         reached(Label::BellSend);
         self.own().ringing().store(0, Ordering::Release);
@@ -236,7 +240,7 @@ impl Stream {
         };
         if taken > 0 {
             self.drained.set(true);
-            count(Counter::BellsReceived, taken);
+            count_of(endpoint, Counter::BellsReceived, taken);
             self.own()
                 .krx()
                 .store(endpoint.krx.add(taken), Ordering::Release);

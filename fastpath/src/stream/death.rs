@@ -18,18 +18,14 @@
 //!
 //! `reset_due` and `reset_shown` are only ever set; the error itself is one, in the socket or in `Endpoint::error`.
 
+use super::Stream;
 use super::ends::End;
 use super::line;
 use super::receive::Received;
-use super::{ECONNRESET, Stream};
 use crate::endpoint::kernel_end;
 use crate::kernel_call::poll_one;
 use crate::sync::Ordering;
-
-const POLLERR: i16 = 8;
-const POLLHUP: i16 = 16;
-const POLLRDHUP: i16 = 0x2000;
-const EPIPE: i32 = 32;
+use libc::{ECONNRESET, EPIPE, POLLERR, POLLHUP, POLLRDHUP};
 
 impl Stream {
     /// Notes that the kernel stream has ended, in order or by `errno`, which was taken from the socket. Under `rx_lock`;
@@ -152,10 +148,9 @@ impl Stream {
         }
         endpoint.reset_shown.set(1);
         // Threads inside a call of the kernel's would be told EPIPE; they come out by themselves.
-        let is_alone =
-            endpoint.itx.load(Ordering::Acquire) == 0 && endpoint.irx.load(Ordering::Acquire) == 0;
+        let is_alone = !endpoint.itx.any() && !endpoint.irx.any();
         if !(is_alone && line::end_by_reset(self.descriptor)) {
-            endpoint.error.store(ECONNRESET, Ordering::Release);
+            endpoint.error.store(ECONNRESET as u32, Ordering::Release);
         }
         self.switched.set(true);
     }

@@ -1,18 +1,18 @@
 //! Ends: shutdown, and what the far side's end looks like here (SWITCH.md §4).
 
+use super::Stream;
 use super::labels::{Label, reached};
 use super::receive::Received;
 use super::rewind::Rewound;
-use super::{Stream, monotonic_ns};
+use crate::clock::monotonic_ns;
 use crate::endpoint::kernel_end;
 use crate::kernel_call;
 use crate::sync::Ordering;
-use core::ffi::c_int;
 use kmod_interface::ict::{FIN_ON_KERNEL, FIN_ON_RING};
 use kmod_interface::limits::LEAVE_PATIENCE_MS;
 use kmod_interface::reason::Reason;
+use libc::{F_GETFL, O_NONBLOCK, POLLOUT};
 
-const POLLOUT: i16 = 4;
 /// Looks for threads inside a kernel send before a shutdown goes on without them.
 const SHUTDOWN_YIELDS: u32 = 100;
 
@@ -84,7 +84,7 @@ impl Stream {
                 return false;
             }
             // No thread of this side may be inside a kernel send: its bytes belong before the end.
-            if self.endpoint.itx.load(Ordering::Acquire) != 0 && yields < SHUTDOWN_YIELDS {
+            if self.endpoint.itx.any() && yields < SHUTDOWN_YIELDS {
                 yields += 1;
                 self.unlock_sending();
                 rustix::thread::sched_yield();
@@ -117,25 +117,33 @@ impl Stream {
                     }
                 }
             }
-            if self.endpoint.over.get() == 0 {
-                let on_ring = self.endpoint.tx_ep.get() & 1 == 1;
-                let fin = if on_ring { FIN_ON_RING } else { FIN_ON_KERNEL };
-                self.own().fin().store(fin, Ordering::Release);
-                if on_ring {
-                    reached(Label::FinPublish);
-                }
+            self.endpoint.write_shut.publish(1);
+            self.publish_fin();
+            if self.endpoint.tx_ep.get() & 1 == 1 && self.endpoint.over.get() == 0 {
+                reached(Label::FinPublish);
             }
-            self.endpoint.write_shut.set(1);
             return true;
         }
     }
 
+    /// Tells the far side of the own shutdown(WR). Under `tx_lock`, announced.
+    pub(super) fn publish_fin(&self) {
+        let endpoint = self.endpoint;
+        if endpoint.over.get() != 0 {
+            return;
+        }
+        let fin = if endpoint.tx_ep.get() & 1 == 1 {
+            FIN_ON_RING
+        } else {
+            FIN_ON_KERNEL
+        };
+        self.own().fin().store(fin, Ordering::Release);
+    }
+
     /// True unless the descriptor is non-blocking.
     fn blocks(&self) -> bool {
-        const F_GETFL: c_int = 3;
-        const O_NONBLOCK: usize = 0o4000;
         kernel_call::file_control(self.descriptor, F_GETFL, 0)
-            .is_ok_and(|flags| flags & O_NONBLOCK == 0)
+            .is_ok_and(|flags| flags & O_NONBLOCK as usize == 0)
     }
 
     /// After the kernel's shutdown.

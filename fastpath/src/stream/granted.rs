@@ -10,13 +10,7 @@ use super::receive::{Received, Taking};
 use crate::endpoint::{binding, kernel_end};
 use crate::kernel_call;
 use crate::sync::Ordering;
-use core::ffi::c_int;
-
-const MSG_PEEK: c_int = 2;
-const MSG_TRUNC: c_int = 0x20;
-const MSG_DONTWAIT: c_int = 0x40;
-const EAGAIN: i32 = 11;
-const EINTR: i32 = 4;
+use libc::{EAGAIN, EINTR, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, POLLIN, POLLRDHUP};
 
 impl Stream {
     /// A grant is open and the kernel carries. `None`: the switch was passed (or the connection condemned), look again.
@@ -25,13 +19,12 @@ impl Stream {
         // Count before look: what is counted here lies before a switch that is not seen below.
         let unread = line::unread_bytes(self.descriptor);
         reached(Label::ReceiveGrantedCount);
-        let ep = self.far().ep().load(Ordering::Acquire);
+        let Ok(ep) = self.far_ep() else {
+            self.condemn_misbehaved();
+            return None;
+        };
         if ep != endpoint.rx_ep.get() {
-            if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
-                self.condemn_misbehaved();
-            } else {
-                self.pass_upgrade();
-            }
+            self.pass_upgrade();
             return None;
         }
         let minimum = taking.minimum as u64;
@@ -41,12 +34,14 @@ impl Stream {
                 // Behind bytes of this receive an urgent byte ends it; what lies further belongs to the next one.
                 Peeked::Byte if unread == 0 && taking.behind => Some(Received::Empty),
                 Peeked::Byte if unread == 0 => {
-                    // It came after the count, or it lies behind an urgent byte, which is not counted. Looked at after the
-                    // byte was seen, an unchanged `ep` says that it lies before a switch.
+                    // It came after the count, or it lies behind an urgent byte, which is not counted. All of it, as one
+                    // kernel receive would. Looked at after the bytes were seen, an unchanged `ep` says that they lie
+                    // before a switch.
+                    let present = line::bytes_of_one_receive(self.descriptor).max(1);
                     if self.far().ep().load(Ordering::Acquire) != ep {
                         return None;
                     }
-                    Some(self.take_granted(pieces, taking, 1))
+                    Some(self.take_granted(pieces, taking, present))
                 }
                 Peeked::Byte if !self.has_kernel_ended() => Some(Received::Empty),
                 Peeked::Byte => Some(self.take_granted(pieces, taking, unread)),
@@ -68,7 +63,6 @@ impl Stream {
     }
 
     fn has_kernel_ended(&self) -> bool {
-        const POLLRDHUP: i16 = 0x2000;
         kernel_call::poll_one(self.descriptor, POLLRDHUP, 0) != 0
     }
 
@@ -124,8 +118,7 @@ impl Stream {
             return Received::Empty;
         }
         if !taking.peek {
-            endpoint.bytes_in.add(total as u64);
-            crate::statistics::row_kernel_in(endpoint, total as u64);
+            endpoint.count_granted(total);
         }
         Received::Bytes(total)
     }
@@ -135,9 +128,7 @@ impl Stream {
     /// always be one, and never a grant. It sleeps as with a grant. Under `rx_lock`.
     #[cold]
     pub(super) fn waits_for_grant(&self) -> bool {
-        const POLLIN: i16 = 1;
-        const POLLRDHUP: i16 = 0x2000;
-        self.endpoint.irx.load(Ordering::Acquire) != 0
+        self.endpoint.irx.any()
             && self.may_grant()
             && line::unread_bytes(self.descriptor) == 0
             && kernel_call::poll_one(self.descriptor, POLLIN | POLLRDHUP, 0) == 0
@@ -145,7 +136,7 @@ impl Stream {
 
     pub(super) fn enter_kernel_receive(&self) -> Received {
         let endpoint = self.endpoint;
-        endpoint.irx.fetch_add(1, Ordering::AcqRel);
+        endpoint.irx.enter();
         reached(Label::ReceiveKernelEnter);
         if endpoint.binding.load(Ordering::Acquire) == binding::BOUND
             && endpoint.over.get() == 0
@@ -155,37 +146,5 @@ impl Stream {
             return Received::KernelBounded;
         }
         Received::Kernel
-    }
-
-    /// Counts the thread as inside a consuming kernel receive if the kernel carries and no grant is open or can be
-    /// given; [`Self::kernel_received`] must follow then.
-    pub fn enter_kernel_receive_if_even(&self) -> bool {
-        if self.lock_receiving().is_err() {
-            return false;
-        }
-        let endpoint = self.endpoint;
-        let bound = endpoint.binding.load(Ordering::Acquire) == binding::BOUND;
-        let rx_ep = endpoint.rx_ep.get();
-        let kernel = !bound || (rx_ep & 1 == 0 && endpoint.granted.get() != rx_ep.wrapping_add(1));
-        if kernel {
-            let _ = self.enter_kernel_receive();
-        }
-        self.unlock_receiving();
-        kernel
-    }
-
-    /// After the program's own kernel receive, which [`Received::Kernel`] asked for: `bytes` were taken from the stream
-    /// (0 for a peek or a failure).
-    #[inline]
-    pub fn kernel_received(&self, bytes: usize) {
-        reached(Label::ReceiveKernelCall);
-        if bytes > 0 {
-            self.endpoint
-                .kernel_bytes_in
-                .fetch_add(bytes as u64, Ordering::Relaxed);
-            crate::statistics::row_kernel_in(self.endpoint, bytes as u64);
-        }
-        self.endpoint.irx.fetch_sub(1, Ordering::AcqRel);
-        reached(Label::ReceiveKernelCount);
     }
 }

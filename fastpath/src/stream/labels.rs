@@ -1,6 +1,7 @@
 //! The closed list of labelled steps of the stream switch.
 //!
-//! A label names one atomic step of SWITCH.md §3 or §4. The code says [`reached`] as soon as the step is taken, so a
+//! A label names one atomic step of SWITCH.md §3 or §4, of giving a slot up (U1 to U9 of `unbind`), or of the life of a
+//! slot (PROTOCOL.md §11). The code says [`reached`] as soon as the step is taken, so a
 //! process that dies at a label has done that step and nothing behind it. Steps that wait or that end what comes before
 //! them (SendLock, SendFull, ReceiveLock, SleepLock, SleepDrain, KernelSleep, RewindWait, LeaveReset, LeaveClose) are
 //! announced right before they are taken. The explicit-state model (`fastpath/switch-model`) maps its program counters to the same labels, and a
@@ -125,8 +126,10 @@ labels! {
 
     /// REWIND: the peer's `gone` was seen under `tx_lock`; fix where to start, at `head`.
     RewindStart,
-    /// REWIND: send what the ring still holds into the kernel.
+    /// REWIND: send what the ring still holds into the kernel, a piece at a time.
     RewindSend,
+    /// REWIND: note how far the kernel has taken it.
+    RewindCount,
     /// REWIND: the kernel is full; give `tx_lock` back, and sleep for POLLOUT, say EAGAIN, or go on with the own call.
     RewindWait,
     /// REWIND: nothing is owed any more: `over`, plain kernel for ever.
@@ -136,6 +139,27 @@ labels! {
     FinPublish,
     /// shutdown(WR): the kernel's shutdown; then `ringing=0`.
     FinKernel,
+
+    /// Giving up, U1: `unbinding=1` under `tx_lock`.
+    GiveBegin,
+    /// Giving up: the accepting side publishes a control event that asks the far side to begin, too. A hint.
+    GiveTell,
+    /// Giving up, U2: the own direction is on the kernel and passed by the far side; write `state=2`.
+    GiveSettle,
+    /// Giving up, U3: both have settled; the binding ends, under both locks.
+    GiveConclude,
+    /// Giving up, U9: the own promise is taken back, `state=1`; the fence and the look at the far side's follow.
+    GiveTakeBack,
+    /// Giving up, U9: the far side had not begun; `unbinding=0`, the connection keeps its slot.
+    GiveKeep,
+
+    /// A slot has a new connection: `state=1`, cookie, then `generation=g` in the own half.
+    SlotBind,
+    /// This side is done with a slot: `leaving=g`.
+    SlotLeave,
+    /// Both sides have left (the connecting one: the accepting one says so): the own half is zeroed, then
+    /// `generation=g+1`.
+    SlotFree,
 }
 
 impl Label {
@@ -154,7 +178,10 @@ impl Label {
 pub fn reached(_label: Label) {}
 
 #[cfg(feature = "step-hooks")]
-pub use hooks::{EVERY_TIME, StepAction, clear, configure, hits, planned, reached};
+pub use hooks::{
+    EVERY_TIME, StepAction, clear, configure, configure_in_children, hits, on_fork_child, planned,
+    reached,
+};
 
 /// What a test build can do to a process at a labelled step. State is per process and inherited by fork.
 #[cfg(feature = "step-hooks")]
@@ -185,6 +212,8 @@ mod hooks {
     /// A plan in one word, so that it is never seen half written: passages still to go in the upper half (0: act at
     /// each), microseconds to pause in the lower one, all ones there to kill.
     static PLANS: [AtomicU64; COUNT] = [const { AtomicU64::new(NO_PLAN) }; COUNT];
+    /// Plans that only children carry out.
+    static PLANS_OF_CHILDREN: [AtomicU64; COUNT] = [const { AtomicU64::new(NO_PLAN) }; COUNT];
     const NO_PLAN: u64 = u64::MAX;
     const KILL: u32 = u32::MAX;
 
@@ -192,12 +221,31 @@ mod hooks {
     /// a label, the last one counts; plans of different labels stand side by side. Done once, a plan is gone, unless it
     /// is for [`EVERY_TIME`]. `u32::MAX` passages count as one less.
     pub fn configure(label: Label, nth_time: u32, action: StepAction) {
+        configure_in(&PLANS, label, nth_time, action);
+    }
+
+    /// The same for every child that calls [`on_fork_child`], and not for this process.
+    pub fn configure_in_children(label: Label, nth_time: u32, action: StepAction) {
+        configure_in(&PLANS_OF_CHILDREN, label, nth_time, action);
+    }
+
+    /// In a child that was just forked: what was planned for children is its own plan now.
+    pub fn on_fork_child() {
+        for (own, planned) in PLANS.iter().zip(&PLANS_OF_CHILDREN) {
+            let planned = planned.swap(NO_PLAN, Ordering::AcqRel);
+            if planned != NO_PLAN {
+                own.store(planned, Ordering::Release);
+            }
+        }
+    }
+
+    fn configure_in(plans: &[AtomicU64], label: Label, nth_time: u32, action: StepAction) {
         let action = match action {
             StepAction::Kill => KILL,
             StepAction::Pause { micros } => micros.min(KILL - 1),
         };
         let passages = nth_time.min(u32::MAX - 1);
-        if let Some(plan) = PLANS.get(label as usize) {
+        if let Some(plan) = plans.get(label as usize) {
             // Release, so that what the test wrote before is there when the plan is found.
             plan.store(
                 u64::from(passages) << 32 | u64::from(action),
@@ -215,7 +263,7 @@ mod hooks {
 
     /// Forgets every plan and every count.
     pub fn clear() {
-        for plan in &PLANS {
+        for plan in PLANS.iter().chain(&PLANS_OF_CHILDREN) {
             plan.store(NO_PLAN, Ordering::Relaxed);
         }
         for hits in &HITS {
@@ -296,7 +344,10 @@ mod tests {
 // Plans and counts belong to the whole process: only one test here uses them in the process of the tests.
 #[cfg(all(test, feature = "step-hooks"))]
 mod hook_tests {
-    use super::{EVERY_TIME, Label, StepAction, clear, configure, hits, planned, reached};
+    use super::{
+        EVERY_TIME, Label, StepAction, clear, configure, configure_in_children, hits,
+        on_fork_child, planned, reached,
+    };
     use std::time::{Duration, Instant};
 
     fn time_of(step: impl FnOnce()) -> Duration {
@@ -329,6 +380,12 @@ mod hook_tests {
             (hits(Label::BellSend), planned(Label::BellSend)),
             (0, false)
         );
+
+        configure_in_children(Label::BellSend, EVERY_TIME, pause);
+        assert!(!planned(Label::BellSend));
+        on_fork_child();
+        assert!(planned(Label::BellSend));
+        clear();
     }
 
     /// Set in the process that is to die.

@@ -11,8 +11,11 @@ use super::bells::Drained;
 use super::labels::{Label, reached};
 use super::rewind::Rewound;
 use super::switch::RetreatCause;
-use super::{NotLocked, Stream, monotonic_ns};
+use super::unbind::GivenUp;
+use super::{NotLocked, Stream};
 use crate::backoff::Backoff;
+use crate::channel::table;
+use crate::clock::monotonic_ns;
 use crate::endpoint::binding;
 use crate::kernel_call;
 use crate::statistics::count;
@@ -20,6 +23,7 @@ use crate::sync::Ordering;
 use kmod_interface::limits::{LEAVE_PATIENCE_MS, LEAVE_WAIT_MS};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
+use libc::POLLOUT;
 
 /// Who has the socket behind a LEAVE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,17 @@ impl Successor {
     }
 }
 
-/// What a LEAVE came to.
+/// What a LEAVE came to, for its caller.
+#[must_use]
+pub struct Departure {
+    /// The binding has ended, in order or by a reset.
+    pub left: bool,
+    /// The slot, to be left and the channel released by the caller. It is handed out under the endpoint's locks, to one
+    /// caller only: behind them another thread may close the last number, and the endpoint begin another life.
+    pub given: Option<GivenUp>,
+}
+
+/// What became of the binding.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Left {
     /// The binding has ended, in order or by a reset.
@@ -63,12 +77,17 @@ impl Stream {
 
     /// LEAVE: close or exit of the last managed holder, exec with a surviving descriptor, or a socket that others are
     /// about to use. Afterwards the endpoint is a plain kernel socket for ever; what of the ring was not read here, the
-    /// far side sends again through the kernel. True: the binding has ended, the slot may be given back.
-    pub fn leave(&self, successor: Successor) -> bool {
+    /// far side sends again through the kernel.
+    pub fn leave(&self, successor: Successor) -> Departure {
         match self.lock_receiving() {
             Ok(()) => {}
             // Whoever ended the endpoint's life has left, too.
-            Err(NotLocked::Stale | NotLocked::Reentered) => return false,
+            Err(NotLocked::Stale | NotLocked::Reentered) => {
+                return Departure {
+                    left: false,
+                    given: None,
+                };
+            }
         }
         let may_send = self.lock_sending().is_ok();
         // A signal handler above the calling thread's own send: a close can still say `gone`, others come later.
@@ -77,13 +96,63 @@ impl Stream {
         } else {
             Left::No
         };
+        let left = left == Left::Yes;
+        if left && successor != Successor::Nobody {
+            // A negotiation of another thread may be about to bind: not what somebody else has by now.
+            self.endpoint.wished.store(0, Ordering::Release);
+        }
+        let given = if left { self.hand_slot_out() } else { None };
         if may_send {
             self.unlock_sending();
         }
         self.unlock_receiving();
         self.switched.set(true);
         reached(Label::LeaveClose);
-        left == Left::Yes
+        Departure { left, given }
+    }
+
+    /// The slot of an endpoint whose binding has ended, if nobody has it yet. Under `rx_lock`, or behind [`Stream::retire`]
+    /// before the block is freed.
+    pub fn hand_slot_out(&self) -> Option<GivenUp> {
+        let index = self.endpoint.channel.take().checked_sub(1)?;
+        Some(GivenUp {
+            channel: table::get(index)?,
+            slot: self.endpoint.slot.get(),
+            generation: self.endpoint.slot_generation.get(),
+        })
+    }
+
+    /// Behind a LEAVE that the process survives: the ring is not wished for any more, for this reason, unless the
+    /// connection was reset, which has said why. Nothing is noted of an endpoint that has ended meanwhile.
+    pub fn note_departure(&self, reason: Reason) {
+        let locked = self.lock_receiving();
+        if locked == Err(NotLocked::Stale) {
+            return;
+        }
+        self.endpoint.wished.store(0, Ordering::Release);
+        if self.endpoint.binding.load(Ordering::Relaxed) != binding::CONDEMNED {
+            self.endpoint.reason.store(reason as u32, Ordering::Relaxed);
+        }
+        if locked.is_ok() {
+            self.unlock_receiving();
+        }
+    }
+
+    /// Under `rx_lock`, whose owner died within LEAVE: `gone` is written, the far side sends again what was not read
+    /// here, and who read that in the ring would get it twice. So LEAVE goes on before anything else does.
+    pub(super) fn finish_leave(&self) {
+        match self.lock_sending() {
+            Ok(()) => {}
+            Err(NotLocked::Stale) => return,
+            Err(NotLocked::Reentered) => {
+                // A signal handler above the calling thread's own send.
+                self.leave_by_reset();
+                return;
+            }
+        }
+        self.leave_locked(Successor::Ourselves, true);
+        self.unlock_sending();
+        self.switched.set(true);
     }
 
     /// Under `rx_lock`, and under `tx_lock` if `may_send`.
@@ -93,7 +162,9 @@ impl Stream {
         }
         let endpoint = self.endpoint;
         let far = self.far();
+        let has_begun = endpoint.gone.get() != 0;
         if successor == Successor::Ourselves
+            && !has_begun
             && (self.is_unread_before_newer(far.ep().load(Ordering::Acquire)) || self.owes_rewind())
         {
             return Left::No;
@@ -101,11 +172,12 @@ impl Stream {
         if !self.is_bound() {
             return Left::Yes;
         }
-        if self.own().gone().load(Ordering::Relaxed) == 0 {
+        if !has_begun {
             count(Counter::Leaves, 1);
-            // Partner of the fence: ANNOUNCE writes `ringing`, fence, reads `gone`.
-            self.own().gone().publish_and_fence(1);
+            endpoint.gone.publish(1);
         }
+        // Partner of the fence: ANNOUNCE writes `ringing`, fence, reads `gone`.
+        self.own().gone().publish_and_fence(1);
         reached(Label::LeaveGone);
         if !self.wait_for_ringing(successor) && successor != Successor::Nobody {
             // The far side is stopped between its look at `gone` and the byte that it sends then. Nobody can say where
@@ -114,11 +186,10 @@ impl Stream {
         }
         reached(Label::LeaveRingingWait);
         // `ringing` is clear: the far side's ep, koff and fin are final.
-        let ep = far.ep().load(Ordering::Acquire);
-        if ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
+        let Ok(ep) = self.far_ep() else {
             self.condemn_misbehaved();
             return Left::Yes;
-        }
+        };
         if self.is_unread_before_newer(ep) {
             if successor == Successor::Ourselves {
                 // The far side has switched since the look above. Final words: it never writes to the ring again and
@@ -167,10 +238,15 @@ impl Stream {
         let deadline = monotonic_ns() + successor.patience_ms() * 1_000_000;
         let mut backoff = Backoff::yielding();
         while far.ringing().load(Ordering::Acquire) != 0 {
+            // The dead announce nothing any more: what they had announced is sent, or never comes.
+            if self.is_far_dead() {
+                return true;
+            }
             if monotonic_ns() > deadline {
                 return false;
             }
             backoff.wait();
+            self.look_for_death();
         }
         true
     }
@@ -187,11 +263,15 @@ impl Stream {
             return true;
         };
         let deadline = monotonic_ns() + LEAVE_WAIT_MS * 1_000_000;
-        while endpoint.krx.get() != end && !self.has_line_ended() {
+        // Also behind an end that somebody has seen: bells may lie in front of it, which nobody else may read.
+        while endpoint.krx.get() != end {
             match self.consume_to(end) {
                 Drained::Bells => {}
                 Drained::End => break,
                 Drained::Condemned => return false,
+            }
+            if self.has_line_ended() {
+                break;
             }
             if endpoint.krx.get() != end && monotonic_ns() > deadline {
                 return false;
@@ -223,6 +303,11 @@ impl Stream {
         {
             return Left::Yes;
         }
+        if self.is_far_dead() {
+            // A bell would be answered by a reset, or make an error of the end that is to be read.
+            self.send_to_the_dead();
+            return Left::Yes;
+        }
         if !self.retreat(RetreatCause::Local) && !self.rewind_patiently(successor) {
             return Left::No;
         }
@@ -232,7 +317,6 @@ impl Stream {
 
     /// The far side has left as well: what it did not read must be in the kernel before this side's end. Under `tx_lock`.
     fn rewind_patiently(&self, successor: Successor) -> bool {
-        const POLLOUT: i16 = 4;
         let deadline = monotonic_ns() + successor.patience_ms() * 1_000_000;
         while self.rewind_locked() == Rewound::Blocked {
             if monotonic_ns() > deadline {

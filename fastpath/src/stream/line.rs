@@ -7,21 +7,12 @@
 use crate::endpoint::Endpoint;
 use crate::kernel_call::{self, Errno};
 use core::ffi::c_int;
+use libc::{
+    EAGAIN, ECONNRESET, EINTR, FIONREAD, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK,
+    MSG_TRUNC, POLLERR, POLLHUP, POLLOUT, SIOCOUTQNSD, SO_ERROR, SO_RCVLOWAT, SOL_SOCKET, TCP_CORK,
+    TCP_INFO, TCP_NODELAY, TCP_QUICKACK, TIOCOUTQ as SIOCOUTQ,
+};
 
-const MSG_DONTWAIT: c_int = 0x40;
-const MSG_NOSIGNAL: c_int = 0x4000;
-const MSG_PEEK: c_int = 2;
-const FIONREAD: usize = 0x541B;
-const SIOCOUTQNSD: usize = 0x894B;
-const IPPROTO_TCP: c_int = 6;
-const TCP_NODELAY: c_int = 1;
-const TCP_CORK: c_int = 3;
-const TCP_INFO: c_int = 11;
-const SOL_SOCKET: c_int = 1;
-const SO_RCVLOWAT: c_int = 18;
-const EAGAIN: Errno = 11;
-const EINTR: Errno = 4;
-const ECONNRESET: Errno = 104;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE_WAIT: u8 = 8;
 const TCPI_OPTION_SYN_DATA: u8 = 32;
@@ -79,7 +70,7 @@ pub fn consume_bells(descriptor: c_int, position: u64, wanted: u64) -> Consumed 
 /// Bytes that can be read from the kernel stream now.
 #[must_use]
 pub fn unread_bytes(descriptor: c_int) -> u64 {
-    kernel_call::request_int(descriptor, FIONREAD).map_or(0, |bytes| bytes.max(0) as u64)
+    kernel_call::request_int(descriptor, FIONREAD as usize).map_or(0, |bytes| bytes.max(0) as u64)
 }
 
 /// What a peek at the kernel stream shows.
@@ -113,10 +104,34 @@ pub fn peek(descriptor: c_int) -> Peeked {
     }
 }
 
+/// How many bytes one receive would take now; 0 also where it fails. Sees behind an urgent mark that is next in line, where
+/// [`unread_bytes`] counts nothing. Copies nothing and takes nothing (tcp(7), `MSG_TRUNC`).
+#[must_use]
+pub fn bytes_of_one_receive(descriptor: c_int) -> u64 {
+    // The kernel rounds longer requests down to this (`MAX_RW_COUNT`).
+    const MOST: usize = 0x7fff_f000;
+    loop {
+        // SAFETY: with MSG_TRUNC tcp(7) writes nothing into the buffer.
+        return match unsafe {
+            kernel_call::receive(
+                descriptor,
+                core::ptr::null_mut(),
+                MOST,
+                MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT,
+            )
+        } {
+            Ok(bytes) => bytes as u64,
+            Err(EINTR) => continue,
+            Err(_) => 0,
+        };
+    }
+}
+
 /// Offsets in `struct tcp_info` (include/uapi/linux/tcp.h).
 mod info {
     pub const STATE: usize = 0;
     pub const OPTIONS: usize = 5;
+    pub const BYTES_ACKED: usize = 120;
     pub const BYTES_RECEIVED: usize = 128;
     pub const BYTES_SENT: usize = 200;
     pub const BYTES_RETRANS: usize = 208;
@@ -142,10 +157,13 @@ impl TcpInfo {
             None => 0,
         }
     }
+    /// The socket takes bytes to be sent: the far side may have sent FIN, this one has not.
+    fn takes_bytes(&self) -> bool {
+        matches!(self.0[info::STATE], TCP_ESTABLISHED | TCP_CLOSE_WAIT)
+    }
     /// The far side has sent FIN, this one may still send: what it has sent is exact as before.
     fn is_plain_for_writer(&self) -> bool {
-        matches!(self.0[info::STATE], TCP_ESTABLISHED | TCP_CLOSE_WAIT)
-            && self.0[info::OPTIONS] & TCPI_OPTION_SYN_DATA == 0
+        self.takes_bytes() && self.0[info::OPTIONS] & TCPI_OPTION_SYN_DATA == 0
     }
     /// Counts are exact only on an established connection without Fast Open data.
     fn is_plain(&self) -> bool {
@@ -169,7 +187,7 @@ pub fn sent_offset_of_writer(descriptor: c_int) -> Option<u64> {
 fn sent_offset_while(descriptor: c_int, is_exact: fn(&TcpInfo) -> bool) -> Option<u64> {
     for _ in 0..64 {
         let before = TcpInfo::of(descriptor)?;
-        let not_sent = kernel_call::request_int(descriptor, SIOCOUTQNSD).ok()?;
+        let not_sent = kernel_call::request_int(descriptor, SIOCOUTQNSD as usize).ok()?;
         let after = TcpInfo::of(descriptor)?;
         if !is_exact(&after) {
             return None;
@@ -183,6 +201,45 @@ fn sent_offset_while(descriptor: c_int, is_exact: fn(&TcpInfo) -> bool) -> Optio
         }
     }
     None
+}
+
+/// What the kernel has accepted for sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// So many bytes, counted from a place in the stream that is the same at every look: two looks tell what was sent
+    /// between them.
+    Bytes(u64),
+    /// It accepts nothing any more.
+    Ended,
+    /// It does not say.
+    Unknown,
+}
+
+/// What the kernel has accepted for sending so far, whatever has become of it: acknowledged, on its way or waiting.
+/// Valid while no thread is inside a kernel send.
+///
+/// Not [`sent_offset`], whose `bytes_sent` grows twice by what a queue below TCP refuses at the first attempt: there a
+/// wrong count costs an upgrade, here it would lose bytes or double them.
+#[must_use]
+pub fn accepted(descriptor: c_int) -> Accepted {
+    for _ in 0..64 {
+        let Some(before) = TcpInfo::of(descriptor) else {
+            return Accepted::Unknown;
+        };
+        let unacknowledged = kernel_call::request_int(descriptor, SIOCOUTQ as usize);
+        let (Ok(unacknowledged), Some(after)) = (unacknowledged, TcpInfo::of(descriptor)) else {
+            return Accepted::Unknown;
+        };
+        if !after.takes_bytes() {
+            return Accepted::Ended;
+        }
+        // Nothing was acknowledged in between: the two counts meet at the same byte.
+        let acknowledged = after.long(info::BYTES_ACKED);
+        if before.long(info::BYTES_ACKED) == acknowledged {
+            return Accepted::Bytes(acknowledged.wrapping_add(unacknowledged.max(0) as u64));
+        }
+    }
+    Accepted::Unknown
 }
 
 /// Bytes known to have been written to the kernel stream, also after its end.
@@ -215,20 +272,17 @@ pub fn taken_offset(descriptor: c_int) -> Option<u64> {
 /// True when the socket can take at least one more bell.
 #[must_use]
 pub fn is_writable(descriptor: c_int) -> bool {
-    const POLLOUT: i16 = 4;
     kernel_call::poll_one(descriptor, POLLOUT, 0) == POLLOUT
 }
 
 /// True when the connection was reset: both directions have ended at once.
 #[must_use]
 pub fn is_reset_now(descriptor: c_int) -> bool {
-    const POLLHUP: i16 = 16;
     kernel_call::poll_one(descriptor, 0, 0) & POLLHUP != 0
 }
 
 /// Takes the socket's pending error, which the ring shows in its own words.
 pub fn take_error(descriptor: c_int) -> Option<Errno> {
-    const SO_ERROR: c_int = 4;
     kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_ERROR)
         .ok()
         .filter(|errno| *errno != 0)
@@ -237,7 +291,6 @@ pub fn take_error(descriptor: c_int) -> Option<Errno> {
 /// Ends the socket as an RST of the far side would have: one ECONNRESET is pending, both directions have ended. False
 /// when it had ended so far that no error is pending.
 pub fn end_by_reset(descriptor: c_int) -> bool {
-    const POLLERR: i16 = 8;
     let _ = take_error(descriptor);
     kernel_call::reset_connection(descriptor);
     kernel_call::shut_both(descriptor);
@@ -248,8 +301,6 @@ pub fn end_by_reset(descriptor: c_int) -> bool {
 pub mod shadow {
     /// TCP_NODELAY and TCP_CORK are the line's, under `tx_lock`.
     pub const SENDING: u32 = 1;
-    /// SO_RCVLOWAT is the line's (under `rx_lock`, kept apart in `low_water`).
-    pub const RECEIVING: u32 = 2;
 }
 
 /// Before an upgrade of the sending direction: bells must leave at once. Under `tx_lock`.
@@ -305,6 +356,17 @@ pub fn restore_receiving_options(endpoint: &Endpoint, descriptor: c_int) {
         let value = endpoint.low_water.get() as c_int;
         let _ = kernel_call::set_socket_option::<c_int>(descriptor, SOL_SOCKET, SO_RCVLOWAT, value);
         endpoint.low_water.set(0);
+    }
+}
+
+/// After a retreat was passed: the closing bell was a small segment, and while it is not acknowledged Nagle's rule would
+/// hold the next small send of the far program, for the 40 ms of a delayed acknowledgement. By the kernel alone there was no
+/// such segment (tcp(7), `TCP_QUICKACK`: what is due is sent now). The option is left as it was.
+pub fn acknowledge_now(descriptor: c_int) {
+    let before = kernel_call::socket_option::<c_int>(descriptor, IPPROTO_TCP, TCP_QUICKACK);
+    let _ = kernel_call::set_socket_option::<c_int>(descriptor, IPPROTO_TCP, TCP_QUICKACK, 1);
+    if before == Ok(0) {
+        let _ = kernel_call::set_socket_option::<c_int>(descriptor, IPPROTO_TCP, TCP_QUICKACK, 0);
     }
 }
 

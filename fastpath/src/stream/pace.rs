@@ -9,8 +9,9 @@
 //! * A direction that went back to the kernel for want of progress stays there for a time that doubles with each time,
 //!   unless the ring served well in between. Time, not sends: a send may be one byte or megabytes.
 
+use super::Stream;
 use super::switch::RetreatCause;
-use super::{Stream, monotonic_ns};
+use crate::clock::monotonic_ns;
 use crate::sync::{AtomicU64, Ordering, spin_pause};
 use kmod_interface::limits::UPGRADE_HOLD_MS;
 

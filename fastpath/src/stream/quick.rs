@@ -7,11 +7,10 @@
 #![expect(unsafe_code, reason = "copies between rings and the program's buffers")]
 
 use super::Stream;
-use super::bells::Class;
 use super::labels::{Label, reached};
 use crate::endpoint::binding;
 use crate::kernel_call;
-use crate::ring::{Consumer, Producer, RingBytes};
+use crate::ring::Producer;
 use crate::sync::Ordering;
 use core::ffi::c_int;
 
@@ -44,7 +43,6 @@ impl Stream {
 
     #[inline(always)]
     unsafe fn send_quickly_locked(&self, source: *const u8, bytes: usize) -> Option<usize> {
-        let endpoint = self.endpoint;
         let mut ring = self.own_ring_if_plain()?;
         // An impossible head is found again, and judged, by the general call.
         if ring.room(bytes as u64).ok()? < bytes as u64 {
@@ -52,20 +50,7 @@ impl Stream {
         }
         // SAFETY: the caller's promise; there is room.
         unsafe { ring.copy_in(source, bytes) };
-        endpoint.tx_head_seen.set(ring.head_seen());
-        reached(Label::SendCopy);
-        endpoint.tx_tail.set(ring.tail());
-        endpoint.full_since_ns.set(0);
-        // Full fence: tail before arm.rx, ready answers, gone (partners: SLEEP step 3, READINESS 5, LEAVE step 1).
-        ring.publish_and_fence();
-        reached(Label::SendPublish);
-        endpoint.bytes_out.add(bytes as u64);
-        crate::statistics::row_ring_out(endpoint, bytes as u64);
-        self.ring_if_armed(Class::Readers);
-        if self.far().gone().load(Ordering::Acquire) != 0 {
-            // What does not fit the kernel's buffer now goes on at the next call.
-            let _ = self.rewind_locked();
-        }
+        self.show_sent(&mut ring, bytes);
         Some(bytes)
     }
 
@@ -87,20 +72,7 @@ impl Stream {
         if far.gone().load(Ordering::Acquire) != 0 || far.want().load(Ordering::Acquire) == ep {
             return None;
         }
-        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
-        let ring = unsafe {
-            RingBytes::at(
-                endpoint.tx_ring.get() as *mut u8,
-                endpoint.tx_ring_bytes.get(),
-            )
-        };
-        Some(Producer::new(
-            ring,
-            endpoint.tx_tail.get(),
-            endpoint.tx_head_seen.get(),
-            self.own().tail(),
-            far.head(),
-        ))
+        self.own_ring().ok()
     }
 
     /// Reads at most `bytes` of a file at `position` straight into the ring: as much as there is room for and is in memory
@@ -121,44 +93,36 @@ impl Stream {
     }
 
     fn send_file_quickly_locked(&self, file: c_int, position: i64, bytes: usize) -> Option<usize> {
-        let endpoint = self.endpoint;
         let mut ring = self.own_ring_if_plain()?;
         let mut total: usize = 0;
         while total < bytes {
             let left = bytes - total;
-            let room = ring.room(left as u64).ok()? as usize;
-            let part = left.min(room).min(FILE_BYTES_AT_ONCE);
+            // An impossible head is for the next call to judge: what was shown before is sent.
+            let Ok(room) = ring.room(left as u64) else {
+                break;
+            };
+            let part = left.min(room as usize).min(FILE_BYTES_AT_ONCE);
+            let Some(at) = position.checked_add(total as i64) else {
+                break;
+            };
             if part == 0 {
                 break;
             }
-            let at = position.checked_add(total as i64)?;
             // SAFETY: `part` bytes behind the tail are free, and both pieces lie in the own ring.
             let read = unsafe { kernel_call::read_cached(file, ring.free_pieces(part), at) };
             let Ok(read @ 1..) = read else { break };
             let read = read.min(part);
             ring.advance(read);
-            endpoint.tx_tail.set(ring.tail());
-            ring.publish();
+            self.show_part(&mut ring);
             total += read;
             if read < part {
                 break;
             }
         }
-        endpoint.tx_head_seen.set(ring.head_seen());
         if total == 0 {
             return None;
         }
-        reached(Label::SendCopy);
-        endpoint.full_since_ns.set(0);
-        // Full fence, as in `send_quickly`.
-        ring.publish_and_fence();
-        reached(Label::SendPublish);
-        endpoint.bytes_out.add(total as u64);
-        crate::statistics::row_ring_out(endpoint, total as u64);
-        self.ring_if_armed(Class::Readers);
-        if self.far().gone().load(Ordering::Acquire) != 0 {
-            let _ = self.rewind_locked();
-        }
+        self.show_sent(&mut ring, total);
         Some(total)
     }
 
@@ -214,15 +178,7 @@ impl Stream {
             return None;
         }
         let ring_bytes = endpoint.rx_ring_bytes.get();
-        // SAFETY: address and length were checked by pass_upgrade; the channel stays mapped while bound.
-        let ring = unsafe { RingBytes::at(endpoint.rx_ring.get() as *mut u8, ring_bytes) };
-        let mut ring = Consumer::new(
-            ring,
-            endpoint.rx_head.get(),
-            endpoint.rx_tail_seen.get(),
-            self.own().head(),
-            far.tail(),
-        );
+        let mut ring = self.far_ring().ok()?;
         // As much as was asked for: what was published meanwhile belongs to this call, too.
         let available = ring.available(bytes as u64).ok()?;
         reached(Label::ReceiveLook);
@@ -234,12 +190,11 @@ impl Stream {
         unsafe { ring.copy_out(target, part as usize) };
         endpoint.rx_tail_seen.set(ring.tail_seen());
         reached(Label::ReceiveCopy);
-        endpoint.rx_head.set(ring.head());
+        endpoint.rx_head.publish(ring.head());
         // Full fence: head before arm.tx (partner: SLEEP(tx) step 3).
         ring.publish_and_fence();
         reached(Label::ReceivePublish);
-        endpoint.bytes_in.add(part);
-        crate::statistics::row_ring_in(endpoint, part);
+        crate::statistics::count_ring_in(endpoint, part);
         // A blocked writer is woken when a quarter of its ring is free (WAITING.md "Ring geometry").
         let left = available - part;
         let mostly_free = u64::from(ring_bytes).saturating_sub(left) >= u64::from(ring_bytes / 4);

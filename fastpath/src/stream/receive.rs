@@ -3,12 +3,11 @@
 use super::ends::End;
 use super::labels::{Label, reached};
 use super::line;
+use super::passing::Passed;
 use super::pieces::Pieces;
-use super::switch::Passed;
 use super::{NotLocked, Stream};
 use crate::endpoint::binding;
 use crate::error::Blame;
-use crate::ring::{Consumer, RingBytes};
 use crate::sync::Ordering;
 use kmod_interface::limits::SWITCHES_PER_CALL;
 
@@ -56,6 +55,12 @@ impl Stream {
     /// Takes what is there into `pieces`, or says where to look instead.
     #[inline]
     pub fn receive(&self, pieces: &mut Pieces, taking: Taking) -> Received {
+        self.receive_by(|ring_writers| self.receive_locked(pieces, taking, ring_writers))
+    }
+
+    /// What comes before and behind taking bytes under the lock; `take` says whether the far side's writers must be rung.
+    #[inline(always)]
+    pub(super) fn receive_by(&self, take: impl FnOnce(&mut bool) -> Received) -> Received {
         if self.must_rewind() {
             // Before anything newer of ours, and with `tx_lock` alone; what does not fit now goes on at the next call.
             let _ = self.rewind();
@@ -67,7 +72,7 @@ impl Stream {
             Err(NotLocked::Stale) => return Received::Stale,
         }
         let mut ring_writers = false;
-        let received = self.receive_locked(pieces, taking, &mut ring_writers);
+        let received = take(&mut ring_writers);
         self.unlock_receiving();
         if ring_writers {
             self.ring_writers();
@@ -117,7 +122,7 @@ impl Stream {
         while pieces.present().is_some()
             && endpoint.binding.load(Ordering::Acquire) == binding::BOUND
         {
-            match self.receive_segment(pieces, more, ring_writers) {
+            match self.receive_segment_apart(pieces, more, ring_writers) {
                 Received::Bytes(bytes) if bytes > 0 => {
                     total += bytes;
                     // One kernel receive ends at an urgent byte; so does this one.
@@ -136,7 +141,19 @@ impl Stream {
         total
     }
 
-    #[inline]
+    /// [`Self::receive_segment`] for who is not on the hot path: a body of its own, so that the one there is in line.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn receive_segment_apart(
+        &self,
+        pieces: &mut Pieces,
+        taking: Taking,
+        ring_writers: &mut bool,
+    ) -> Received {
+        self.receive_segment(pieces, taking, ring_writers)
+    }
+
+    #[inline(always)]
     fn receive_segment(
         &self,
         pieces: &mut Pieces,
@@ -197,33 +214,12 @@ impl Stream {
         ring_writers: &mut bool,
     ) -> Result<Option<Received>, Blame> {
         let endpoint = self.endpoint;
-        let far = self.far();
         // Invariant 7: ep, fin and keof before tail; they count only if the ring is then empty.
-        let ep = far.ep().load(Ordering::Acquire);
+        let ep = self.far_ep()?;
         let fin = self.has_far_fin();
         let keof = endpoint.keof.load(Ordering::Acquire);
         let switched = ep != endpoint.rx_ep.get();
-        if switched && ep.wrapping_sub(endpoint.rx_ep.get()) > 2 {
-            return Err(Blame::PeerMisbehaved("ep"));
-        }
-        #[expect(
-            unsafe_code,
-            reason = "the far ring was checked when the switch was passed"
-        )]
-        // SAFETY: address and length were checked by pass_upgrade; the channel stays mapped while bound.
-        let bytes = unsafe {
-            RingBytes::at(
-                endpoint.rx_ring.get() as *mut u8,
-                endpoint.rx_ring_bytes.get(),
-            )
-        };
-        let mut ring = Consumer::new(
-            bytes,
-            endpoint.rx_head.get(),
-            endpoint.rx_tail_seen.get(),
-            self.own().head(),
-            far.tail(),
-        );
+        let mut ring = self.far_ring()?;
         // A switch or an end is only believed behind the last tail, so the cached one is not enough then.
         let look_again = if switched || fin || keof != 0 {
             u64::MAX
@@ -281,19 +277,18 @@ impl Stream {
         if taking.peek {
             return Ok(Some(Received::Bytes(total)));
         }
-        endpoint.rx_head.set(ring.head());
+        endpoint.rx_head.publish(ring.head());
         // Full fence: head before arm.tx (partner: SLEEP(tx) step 3).
         ring.publish_and_fence();
         reached(Label::ReceivePublish);
-        endpoint.bytes_in.add(total as u64);
-        crate::statistics::row_ring_in(endpoint, total as u64);
+        crate::statistics::count_ring_in(endpoint, total as u64);
         if endpoint.write_shut.get() != 0 && available == 0 {
             // A bell that was left for the case of our death has done its work.
             self.consume_arrived();
         }
         // A blocked writer is woken when a quarter of its ring is free (WAITING.md "Ring geometry").
         let ring_bytes = u64::from(endpoint.rx_ring_bytes.get());
-        if ring_bytes - available >= ring_bytes / 4 {
+        if ring_bytes.saturating_sub(available) >= ring_bytes / 4 {
             *ring_writers = self.wants_writers_rung();
         }
         Ok(Some(Received::Bytes(total)))

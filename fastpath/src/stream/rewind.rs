@@ -1,19 +1,19 @@
 //! REWIND (SWITCH.md §4): the far side has left, so what it did not read goes through the kernel, before anything newer.
+//!
+//! Each byte once, also when the process dies between a send and the note of it, and a fork relative goes on: before the
+//! first send it is noted where the kernel stands (`rewind_base`), from then on nothing but the rewind is sent, and so
+//! what the kernel has accepted since tells how far it came ([`Stream::recount_rewind`]). `rewind_position` is no more
+//! than a note of that, which spares its owner the question.
 
 use super::Stream;
 use super::labels::{Label, reached};
+use super::line::{self, Accepted};
 use crate::kernel_call;
-use crate::ring::RingBytes;
 use crate::statistics::count;
 use crate::sync::Ordering;
-use core::ffi::c_int;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
-
-const MSG_DONTWAIT: c_int = 0x40;
-const MSG_NOSIGNAL: c_int = 0x4000;
-const EAGAIN: i32 = 11;
-const EINTR: i32 = 4;
+use libc::{EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL};
 
 /// What a rewind came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +56,21 @@ impl Stream {
                     self.condemn_misbehaved();
                     return Rewound::Condemned;
                 }
+                let base = match line::accepted(self.descriptor) {
+                    Accepted::Bytes(accepted) => Some(accepted.wrapping_sub(head)),
+                    // It can be told only when somebody dies, and then there is a reset.
+                    Accepted::Ended | Accepted::Unknown => None,
+                };
+                endpoint.rewind_base.set(base.unwrap_or(0));
+                endpoint.rewind_counted.set(u32::from(base.is_some()));
+                // Last: until then nothing has begun.
                 endpoint.rewind_position.set(head.wrapping_add(1));
                 count(Counter::Rewinds, u64::from(unread > 0));
                 reached(Label::RewindStart);
             }
-            #[expect(unsafe_code, reason = "the own ring was checked at its allocation")]
-            // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
-            let bytes = unsafe {
-                RingBytes::at(
-                    endpoint.tx_ring.get() as *mut u8,
-                    endpoint.tx_ring_bytes.get(),
-                )
+            let Ok(bytes) = self.own_ring_bytes() else {
+                self.condemn(Reason::LeftBehind);
+                return Rewound::Condemned;
             };
             loop {
                 let position = endpoint.rewind_position.get().wrapping_sub(1);
@@ -83,11 +87,12 @@ impl Stream {
                 };
                 match sent {
                     Ok(count_sent) => {
+                        reached(Label::RewindSend);
                         endpoint
                             .rewind_position
                             .set(position.wrapping_add(1 + count_sent as u64));
                         count(Counter::RewoundBytes, count_sent as u64);
-                        reached(Label::RewindSend);
+                        reached(Label::RewindCount);
                     }
                     Err(EINTR) => {}
                     Err(EAGAIN) => {
@@ -99,11 +104,11 @@ impl Stream {
             }
         }
         let half_closed = self.far().fin().load(Ordering::Acquire) != 0;
-        if resent && !half_closed && super::line::is_reset_now(self.descriptor) {
+        if resent && !half_closed && line::is_reset_now(self.descriptor) {
             // Nobody took them: the far side closed with bytes of ours unread, which is a reset (shown once).
             endpoint.reset_due.set(1);
         }
-        super::line::restore_sending_options(endpoint, self.descriptor);
+        line::restore_sending_options(endpoint, self.descriptor);
         endpoint.over.set(1);
         endpoint
             .reason
@@ -112,5 +117,25 @@ impl Stream {
         reached(Label::RewindOver);
         self.switched.set(true);
         Rewound::Over
+    }
+
+    /// Under `tx_lock`, whose owner died within a rewind and may have sent a piece that it did not note: the kernel says
+    /// how far it came. Where it does not, the stream ends: a byte that may come twice is worse.
+    pub(super) fn recount_rewind(&self) {
+        let endpoint = self.endpoint;
+        let noted = endpoint.rewind_position.get().wrapping_sub(1);
+        let accepted = match line::accepted(self.descriptor) {
+            Accepted::Bytes(accepted) if endpoint.rewind_counted.get() != 0 => accepted,
+            // Nothing can be sent any more, so nothing twice.
+            Accepted::Ended => return,
+            Accepted::Bytes(_) | Accepted::Unknown => return self.condemn(Reason::LeftBehind),
+        };
+        let position = accepted.wrapping_sub(endpoint.rewind_base.get());
+        if position.wrapping_sub(noted) > endpoint.tx_tail.get().wrapping_sub(noted) {
+            // More than the ring held, or less than was noted: somebody else has sent here.
+            return self.condemn(Reason::UsedBehind);
+        }
+        endpoint.rewind_position.set(position.wrapping_add(1));
+        count(Counter::RewoundBytes, position.wrapping_sub(noted));
     }
 }

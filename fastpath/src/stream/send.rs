@@ -1,14 +1,14 @@
 //! SEND (SWITCH.md §3): data into the ring, or the program's own kernel call.
 
-use super::bells::Class;
 use super::labels::{Label, reached};
 use super::pieces::Pieces;
 use super::rewind::Rewound;
 use super::switch::RetreatCause;
-use super::{NotLocked, Stream, monotonic_ns};
+use super::{NotLocked, Stream};
+use crate::clock::monotonic_ns;
 use crate::endpoint::binding;
 use crate::error::Blame;
-use crate::ring::{Producer, RingBytes};
+use crate::ring::Producer;
 use crate::sync::{Ordering, full_fence};
 use kmod_interface::limits::{SPILL_AFTER_MS, SWITCHES_PER_CALL};
 
@@ -36,35 +36,75 @@ pub enum Sent {
     Stale,
 }
 
+/// Where the bytes of a send come from.
+#[expect(unsafe_code, reason = "whoever fills a ring must know its room")]
+pub trait Source {
+    /// Where the next bytes lie.
+    type Span: Copy;
+
+    /// The next bytes and how many there may be; `None`: nothing, or nothing more.
+    fn present(&mut self) -> Option<(Self::Span, usize)>;
+
+    /// Puts at most `bytes` of what [`present`](Self::present) showed behind the ring's tail, and says how many.
+    ///
+    /// # Safety
+    /// There is room for so many, and no more than shown.
+    unsafe fn fill(&mut self, ring: &mut Producer, span: Self::Span, bytes: usize) -> usize;
+}
+
+#[expect(unsafe_code, reason = "copies the program's bytes")]
+impl Source for Pieces {
+    type Span = *const u8;
+
+    #[inline(always)]
+    fn present(&mut self) -> Option<(*const u8, usize)> {
+        Pieces::present(self).map(|(base, bytes)| (base.cast_const(), bytes))
+    }
+
+    #[inline(always)]
+    unsafe fn fill(&mut self, ring: &mut Producer, span: *const u8, bytes: usize) -> usize {
+        // SAFETY: the program's piece is readable (else it faults, a documented limit); the caller checked the room.
+        unsafe { ring.copy_in(span, bytes) };
+        self.advance(bytes);
+        bytes
+    }
+}
+
 impl Stream {
     /// Puts as much of `pieces` into the ring as fits, or says where the bytes must go instead.
     #[inline]
     pub fn send(&self, pieces: &mut Pieces) -> Sent {
+        self.send_from(pieces)
+    }
+
+    /// As [`send`](Self::send), from any source. `Bytes(0)`: it had nothing.
+    #[inline]
+    pub fn send_from(&self, source: &mut impl Source) -> Sent {
         self.open_line();
-        let sent = self.send_once(pieces);
+        let sent = self.send_once(source);
         if sent == Sent::Full && self.is_line_switched() {
             // The line comes to life by passing that switch, which takes the other lock.
             self.open_line();
-            return self.send_once(pieces);
+            return self.send_once(source);
         }
         sent
     }
 
     #[inline]
-    fn send_once(&self, pieces: &mut Pieces) -> Sent {
+    fn send_once(&self, source: &mut impl Source) -> Sent {
         reached(Label::SendLock);
         match self.lock_sending() {
             Ok(()) => {}
             Err(NotLocked::Reentered) => return Sent::Reentered,
             Err(NotLocked::Stale) => return Sent::Stale,
         }
-        let sent = self.send_locked(pieces);
+        let sent = self.send_locked(source);
         self.unlock_sending();
         sent
     }
 
     #[inline]
-    fn send_locked(&self, pieces: &mut Pieces) -> Sent {
+    fn send_locked(&self, source: &mut impl Source) -> Sent {
         let endpoint = self.endpoint;
         let mut switches = 0;
         loop {
@@ -113,7 +153,7 @@ impl Stream {
                 self.send_to_the_dead();
                 continue;
             }
-            match self.send_odd(pieces) {
+            match self.send_odd(source) {
                 Ok(Some(sent)) => return sent,
                 Ok(None) => {}
                 Err(_) => {
@@ -126,65 +166,35 @@ impl Stream {
 
     /// The ring carries. `None`: a retreat was made, look again.
     #[inline]
-    fn send_odd(&self, pieces: &mut Pieces) -> Result<Option<Sent>, Blame> {
+    fn send_odd(&self, source: &mut impl Source) -> Result<Option<Sent>, Blame> {
         let endpoint = self.endpoint;
-        let far = self.far();
-        #[expect(unsafe_code, reason = "the own ring was checked at its allocation")]
-        // SAFETY: address and length were stored by ensure_ring; the channel stays mapped while bound.
-        let bytes = unsafe {
-            RingBytes::at(
-                endpoint.tx_ring.get() as *mut u8,
-                endpoint.tx_ring_bytes.get(),
-            )
-        };
-        let mut ring = Producer::new(
-            bytes,
-            endpoint.tx_tail.get(),
-            endpoint.tx_head_seen.get(),
-            self.own().tail(),
-            far.head(),
-        );
+        let mut ring = self.own_ring()?;
         let mut total: usize = 0;
         let mut unpublished: usize = 0;
-        while let Some((source, length)) = pieces.present() {
+        while let Some((span, length)) = source.present() {
             let room = ring.room(length as u64)? as usize;
             if room == 0 {
                 break;
             }
             let part = length.min(room).min(PUBLISH_EVERY_BYTES);
-            #[expect(unsafe_code, reason = "copies the program's bytes")]
-            // SAFETY: the program's piece is readable (else it faults, a documented limit); room was checked.
-            unsafe {
-                ring.copy_in(source, part)
-            };
-            pieces.advance(part);
+            #[expect(unsafe_code, reason = "fills the free part of the ring")]
+            // SAFETY: room was checked, and the source has shown as much.
+            let part = unsafe { source.fill(&mut ring, span, part) };
             total += part;
             unpublished += part;
             if unpublished >= PUBLISH_EVERY_BYTES {
-                ring.publish();
+                self.show_part(&mut ring);
                 unpublished = 0;
             }
         }
-        endpoint.tx_head_seen.set(ring.head_seen());
         if total == 0 {
-            if pieces.present().is_none() {
+            endpoint.tx_head_seen.set(ring.head_seen());
+            if source.present().is_none() {
                 return Ok(Some(Sent::Bytes(0)));
             }
             return Ok(self.full(ring.head_seen()));
         }
-        reached(Label::SendCopy);
-        endpoint.tx_tail.set(ring.tail());
-        endpoint.full_since_ns.set(0);
-        // Full fence: tail before arm.rx, ready answers, gone (partners: SLEEP step 3, READINESS 5, LEAVE step 1).
-        ring.publish_and_fence();
-        reached(Label::SendPublish);
-        endpoint.bytes_out.add(total as u64);
-        crate::statistics::row_ring_out(endpoint, total as u64);
-        self.ring_if_armed(Class::Readers);
-        if far.gone().load(Ordering::Acquire) != 0 {
-            // What does not fit the kernel's buffer now goes on at the next call.
-            let _ = self.rewind_locked();
-        }
+        self.show_sent(&mut ring, total);
         Ok(Some(Sent::Bytes(total)))
     }
 
@@ -222,7 +232,7 @@ impl Stream {
     }
 
     fn enter_kernel_send(&self) -> Sent {
-        self.endpoint.itx.fetch_add(1, Ordering::AcqRel);
+        self.endpoint.itx.enter();
         reached(Label::SendKernelEnter);
         Sent::Kernel
     }
@@ -243,29 +253,6 @@ impl Stream {
             | Sent::Reentered
             | Sent::Stale => false,
         }
-    }
-
-    /// Bytes a send would take now: room of the ring, or nothing known when the kernel carries.
-    #[must_use]
-    pub fn room_bytes(&self) -> usize {
-        let endpoint = self.endpoint;
-        if !self.is_bound() || endpoint.tx_ep.get() & 1 == 0 || endpoint.over.get() != 0 {
-            return 0;
-        }
-        let used = self.unsent_ring_bytes();
-        u64::from(endpoint.tx_ring_bytes.get()).saturating_sub(used) as usize
-    }
-
-    /// After the program's own kernel send, which [`Sent::Kernel`] asked for: `bytes` were written.
-    #[inline]
-    pub fn kernel_sent(&self, bytes: usize) {
-        reached(Label::SendKernelCall);
-        self.endpoint
-            .kernel_bytes_out
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        crate::statistics::row_kernel_out(self.endpoint, bytes as u64);
-        self.endpoint.itx.fetch_sub(1, Ordering::AcqRel);
-        reached(Label::SendKernelCount);
     }
 
     /// Room in the ring as a sleeper looks at it, without lock.

@@ -7,10 +7,8 @@ use super::bells::Drained;
 use super::labels::{Label, reached};
 use super::{NotLocked, Stream};
 use crate::bell::Epoch;
-use crate::endpoint::{Holder, binding, kernel_end, sleeper};
-use crate::statistics::count;
+use crate::endpoint::{Holder, binding, kernel_end};
 use crate::sync::Ordering;
-use kmod_interface::statistics::Counter;
 
 /// How the caller must sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +52,6 @@ impl Armed {
     }
     fn writers(self) -> bool {
         matches!(self, Armed::Writers | Armed::Both)
-    }
-    fn sum(self) -> u64 {
-        sleeper(self.readers(), self.writers())
     }
 }
 
@@ -199,17 +194,11 @@ impl Stream {
     }
 
     fn enter_sleep(&self, armed: Armed) {
-        self.endpoint.asleep.fetch_add(1, Ordering::AcqRel);
-        if armed.readers() {
-            self.endpoint.armed_rx.fetch_add(1, Ordering::AcqRel);
-        }
-        if armed.writers() {
-            self.endpoint.armed_tx.fetch_add(1, Ordering::AcqRel);
-        }
         if let Some(holder) = self.own_holder() {
-            holder.sleepers.fetch_add(armed.sum(), Ordering::AcqRel);
+            holder
+                .sleepers
+                .enter(self.generation, armed.readers(), armed.writers());
         }
-        count(Counter::KernelSleeps, 1);
     }
 
     /// Counts a thread that sleeps on a socket without a slot yet: should another thread bind it meanwhile, the opening
@@ -225,25 +214,20 @@ impl Stream {
     /// The sleeper is awake (or never slept): its marks are withdrawn. Takes no lock, so a cancelled thread may call it.
     pub fn finish_sleep(&self, armed: Armed) {
         if let Some(holder) = self.own_holder() {
-            holder.sleepers.fetch_sub(armed.sum(), Ordering::AcqRel);
+            holder
+                .sleepers
+                .leave(self.generation, armed.readers(), armed.writers());
         }
-        if armed.readers() {
-            self.endpoint.armed_rx.fetch_sub(1, Ordering::AcqRel);
-        }
-        if armed.writers() {
-            self.endpoint.armed_tx.fetch_sub(1, Ordering::AcqRel);
-        }
-        self.endpoint.asleep.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Withdraws marks under `rx_lock`; the last one out disarms. A stale epoch costs one bell.
     fn leave_sleep(&self, armed: Armed) {
         let own = self.own();
         self.finish_sleep(armed);
-        if armed.readers() && self.endpoint.armed_rx.load(Ordering::Acquire) == 0 {
+        if armed.readers() && !self.endpoint.has_armed_readers() {
             Epoch::new(own.arm_rx()).disarm();
         }
-        if armed.writers() && self.endpoint.armed_tx.load(Ordering::Acquire) == 0 {
+        if armed.writers() && !self.endpoint.has_armed_writers() {
             Epoch::new(own.arm_tx()).disarm();
         }
     }
@@ -271,10 +255,10 @@ impl Stream {
         let own = self.own();
         // Nobody of that class sleeps: a bell that still came would lie unread, perhaps till this process dies, which
         // would then be told as a reset and destroy what the kernel has not delivered.
-        if endpoint.armed_rx.load(Ordering::Acquire) == 0 {
+        if !endpoint.has_armed_readers() {
             Epoch::new(own.arm_rx()).disarm();
         }
-        if endpoint.armed_tx.load(Ordering::Acquire) == 0 {
+        if !endpoint.has_armed_writers() {
             Epoch::new(own.arm_tx()).disarm();
         }
         if endpoint.keof.load(Ordering::Acquire) == kernel_end::OPEN && !endpoint.has_sleepers() {

@@ -68,19 +68,22 @@ impl Stream {
                 }
                 continue;
             };
-            if present != 0 {
-                channel.free_ring(endpoint.tx_ring_offset.get(), present);
-            }
-            endpoint.tx_ring_offset.set(offset);
-            endpoint.tx_ring_bytes.set(ring_bytes);
             let Some(ring) = channel.own_ring(offset, ring_bytes) else {
                 continue;
             };
+            // Who is killed in between leaves no ring, or one that is nobody else's: some space is lost at most.
+            let old_offset = endpoint.tx_ring_offset.get();
+            endpoint.tx_ring_bytes.publish(0);
+            endpoint.tx_ring_offset.set(offset);
             endpoint.tx_ring.set(ring.base() as u64);
             let generation = endpoint.slot_generation.get();
             channel.slot_has_ring(endpoint.slot.get(), generation, offset, ring_bytes);
             self.own().ring_offset().store(offset, Ordering::Relaxed);
             self.own().ring_bytes().store(ring_bytes, Ordering::Relaxed);
+            endpoint.tx_ring_bytes.publish(ring_bytes);
+            if present != 0 {
+                channel.free_ring(old_offset, present);
+            }
             return true;
         }
         false

@@ -34,7 +34,9 @@
 //! mean the endpoint, which it says again (`is_ours`) under each lock; closing a number waits for both locks in turn.
 
 use super::Stream;
-use super::switch::{Passed, RetreatCause};
+use super::labels::{Label, reached};
+use super::passing::Passed;
+use super::switch::RetreatCause;
 use crate::channel::Channel;
 use crate::endpoint::binding;
 use crate::statistics::count;
@@ -83,6 +85,7 @@ impl Stream {
         let begun = self.is_bound() && is_ours() && !self.is_ending();
         if begun {
             self.endpoint.unbinding.store(1, Ordering::Release);
+            reached(Label::GiveBegin);
         }
         self.unlock_sending();
         begun
@@ -93,6 +96,12 @@ impl Stream {
     #[must_use]
     pub fn is_unbinding(&self) -> bool {
         self.endpoint.unbinding.load(Ordering::Relaxed) != 0
+    }
+
+    /// A hint, without lock: this side has given up its part, and the far side can see that.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.is_bound() && self.own().state().load(Ordering::Relaxed) == SLOT_SETTLED
     }
 
     /// A hint, without lock: the far side gives the slot up, so this side should.
@@ -162,7 +171,7 @@ impl Stream {
             || endpoint.broken.get() != 0
             || endpoint.rewind_position.get() != 0
             || endpoint.keof.load(Ordering::Acquire) != 0
-            || self.own().gone().load(Ordering::Relaxed) != 0
+            || endpoint.gone.get() != 0
             || self.far().gone().load(Ordering::Acquire) != 0
             || self.far().fin().load(Ordering::Acquire) != 0
     }
@@ -180,8 +189,12 @@ impl Stream {
         if self.far().rx_ep().load(Ordering::Acquire) != endpoint.tx_ep.get() {
             return Direction::Pending;
         }
-        // Release, partner: the acquire in `conclude`.
-        self.own().state().store(SLOT_SETTLED, Ordering::Release);
+        // Each further step comes by here, too.
+        if self.own().state().load(Ordering::Relaxed) != SLOT_SETTLED {
+            // Release, partner: the acquire in `conclude`.
+            self.own().state().store(SLOT_SETTLED, Ordering::Release);
+            reached(Label::GiveSettle);
+        }
         Direction::Settled
     }
 
@@ -195,17 +208,16 @@ impl Stream {
             let far = self.far();
             let rx_ep = endpoint.rx_ep.get();
             // Before `tail` (invariant 7).
-            let ep = far.ep().load(Ordering::Acquire);
+            let Ok(ep) = self.far_ep() else {
+                self.condemn_misbehaved();
+                return Direction::Ending;
+            };
             if ep == rx_ep {
                 return if rx_ep & 1 == 0 {
                     Direction::Settled
                 } else {
                     Direction::Pending
                 };
-            }
-            if ep.wrapping_sub(rx_ep) > 2 {
-                self.condemn_misbehaved();
-                return Direction::Ending;
             }
             if rx_ep & 1 == 0 {
                 if endpoint.granted.get() != rx_ep.wrapping_add(1) || !self.pass_upgrade() {
@@ -239,6 +251,7 @@ impl Stream {
             let cancelled = self.is_bound() && self.is_unbinding() && self.take_back_settled();
             if cancelled {
                 self.endpoint.unbinding.store(0, Ordering::Release);
+                reached(Label::GiveKeep);
             }
             self.unlock_sending();
             cancelled
@@ -256,12 +269,17 @@ impl Stream {
         if has_begun() {
             return false;
         }
-        let before = own.state().load(Ordering::Relaxed);
+        if own.state().load(Ordering::Relaxed) != SLOT_SETTLED {
+            // Nothing was promised by which the far side could conclude.
+            return true;
+        }
         own.state().store(SLOT_BOUND, Ordering::Release);
+        reached(Label::GiveTakeBack);
         // Partner: the fence in `conclude`.
         full_fence();
         if has_begun() {
-            own.state().store(before, Ordering::Release);
+            own.state().store(SLOT_SETTLED, Ordering::Release);
+            reached(Label::GiveSettle);
             return false;
         }
         true
@@ -285,7 +303,7 @@ impl Stream {
             && endpoint.rx_ep.get() & 1 == 0
             && far.ep().load(Ordering::Acquire) == endpoint.rx_ep.get()
             && self.own().state().load(Ordering::Relaxed) == SLOT_SETTLED;
-        if !far_settled || !at_rest || self.is_shared() {
+        if !far_settled || !at_rest || self.endpoint.is_held_elsewhere() {
             return None;
         }
         let given = GivenUp {
@@ -296,7 +314,6 @@ impl Stream {
         // A grant that was never used has changed options, too.
         super::line::restore_receiving_options(endpoint, self.descriptor);
         super::line::restore_sending_options(endpoint, self.descriptor);
-        endpoint.binding.store(binding::NONE, Ordering::Release);
         endpoint.channel.set(0);
         endpoint.tx_ep.set(0);
         endpoint.rx_ep.set(0);
@@ -305,16 +322,18 @@ impl Stream {
         endpoint.rx_ring_bytes.set(0);
         endpoint.switches.set(0);
         endpoint.unbinding.store(0, Ordering::Release);
+        endpoint.itx.unbind();
+        endpoint.irx.unbind();
+        // Last: who sees it may negotiate for another slot. (Who goes into the kernel without a lock before that finds both
+        // directions there.)
+        endpoint.binding.store(binding::NONE, Ordering::Release);
+        reached(Label::GiveConclude);
         endpoint
             .reason
             .store(Reason::SlotEvicted as u32, Ordering::Relaxed);
         self.switched.set(true);
         count(Counter::Evictions, 1);
         Some(given)
-    }
-
-    fn is_shared(&self) -> bool {
-        crate::family::process_place().is_none_or(|place| self.endpoint.has_other_holder(place))
     }
 
     /// Waits until nobody acts for the endpoint under a number that the caller has just taken away.

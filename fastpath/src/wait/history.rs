@@ -33,7 +33,7 @@ pub struct WaitHistory {
 pub struct Outcome {
     /// It began with a spin.
     pub spun: bool,
-    /// The spin ended without what was waited for; a spin followed by a sleep counts as one in any case.
+    /// The spin ended without what was waited for; see [`has_missed`](Self::has_missed).
     pub missed: bool,
     /// It slept in the kernel.
     pub slept: bool,
@@ -43,6 +43,28 @@ pub struct Outcome {
     pub from_own_cpu: bool,
     /// The spin was given up because this thread lost its CPU ([`super::SpinGuard::interrupted`]).
     pub interrupted: bool,
+}
+
+impl Outcome {
+    /// True for a spin that won nothing. Whoever slept after one has missed, whatever else is said.
+    #[inline]
+    #[must_use]
+    pub fn has_missed(self) -> bool {
+        self.spun && (self.missed || self.slept)
+    }
+
+    /// The same with what the last bell, its CPU and time stamp, says of a wait that began at `t0`: nothing, unless the
+    /// waiter slept and the bell was rung since. An older one woke somebody else.
+    #[inline]
+    #[must_use]
+    pub fn with_bell(self, bell: Option<(u32, u64)>, t0: u64) -> Outcome {
+        let bell = bell.filter(|&(_, stamp)| self.slept && stamp > t0);
+        Outcome {
+            stamp: bell.map(|(_, stamp)| stamp),
+            from_own_cpu: bell.is_some_and(|(cpu, _)| cpu == super::current_cpu()),
+            ..self
+        }
+    }
 }
 
 impl WaitHistory {
@@ -116,8 +138,7 @@ impl WaitHistory {
             // Says nothing about the far side.
             return;
         }
-        // Whoever slept after a spin has missed, whatever the caller says.
-        let missed = outcome.spun && (outcome.missed || outcome.slept);
+        let missed = outcome.has_missed();
         if outcome.spun && !missed {
             self.note_win();
         }
@@ -245,6 +266,24 @@ mod tests {
             history.note(outcome, 999, 2_000, TICKS);
         }
         assert_eq!(history.worth_spinning(TICKS), None);
+    }
+
+    #[test]
+    fn a_bell_tells_of_a_wait_only_if_the_waiter_slept_and_it_was_rung_since() {
+        let cpu = crate::wait::current_cpu();
+        let slept = Outcome {
+            slept: true,
+            ..Outcome::default()
+        };
+        assert_eq!(slept.with_bell(Some((cpu + 1, 7)), 6).stamp, Some(7));
+        assert!(!slept.with_bell(Some((cpu + 1_000_000, 7)), 6).from_own_cpu);
+        for nothing in [
+            slept.with_bell(None, 6),
+            slept.with_bell(Some((cpu, 6)), 6),
+            Outcome::default().with_bell(Some((cpu, 7)), 6),
+        ] {
+            assert_eq!((nothing.stamp, nothing.from_own_cpu), (None, false));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the whole process knows about spinning: the clock's speed, the CPUs, who spins, what the user asked for.
 
+use crate::clock::monotonic_ns;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, time_stamp};
-use rustix::time::{ClockId, clock_gettime};
 
 /// Shortest sample the speed of the time stamp counter is taken from: the clock is exact to some 100 ns.
 const SAMPLE_NS: u64 = 200_000;
@@ -183,13 +183,10 @@ fn sample() -> (u64, u64) {
     let mut least_gap = u64::MAX;
     for _ in 0..SAMPLE_TRIES {
         let before = time_stamp();
-        let clock = clock_gettime(ClockId::Monotonic);
+        let ns = monotonic_ns();
         let gap = time_stamp().wrapping_sub(before);
         if gap < least_gap {
             least_gap = gap;
-            let ns = (clock.tv_sec as u64)
-                .wrapping_mul(1_000_000_000)
-                .wrapping_add(clock.tv_nsec as u64);
             best = (before.wrapping_add(gap / 2), ns);
         }
     }
@@ -199,7 +196,7 @@ fn sample() -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn the_counter_is_calibrated_between_the_first_use_and_a_later_one() {
@@ -209,10 +206,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         let per_us = policy.ticks_per_us().expect("calibrated");
         // Against a longer interval of another clock; a loaded machine may disturb either, so within a fifth.
-        let (started, ticks) = (Instant::now(), time_stamp());
+        let (ticks, ns) = sample();
         std::thread::sleep(Duration::from_millis(30));
-        let elapsed_ticks = time_stamp() - ticks;
-        let expected = elapsed_ticks / started.elapsed().as_micros() as u64;
+        let (ticks_after, ns_after) = sample();
+        let expected = (ticks_after - ticks) * 1000 / (ns_after - ns);
         assert!(
             u64::from(per_us).abs_diff(expected) <= expected / 5,
             "{per_us} against {expected}"

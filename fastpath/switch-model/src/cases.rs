@@ -93,9 +93,18 @@ pub const SOUND: &[Case] = &[
     holds("leave-upgrading", 1_844_280, 3),
     holds("leave-retreating", 6_029_694, 4),
     holds("leave-kernel-full", 1_488_145, 3),
+    holds("leave-rewinder-dies", 1_822_039, 3),
     holds("leave-siblings", 729_322, 2),
     holds("leave-siblings-retreating", 4_503_254, 3),
     holds("leave-siblings-upgrading", 2_369_883, 3),
+    holds("give-up", 702_235, 3),
+    holds("give-up-quiet", 8_744, 1),
+    holds("give-up-follower-sends", 635_603, 3),
+    holds("give-up-two-readers", 326_260, 2),
+    holds("give-up-both-ways", 19_980_172, 2).long(),
+    holds("give-up-taken-back", 677_028, 3),
+    holds("give-up-killed-writer", 1_158_372, 3),
+    holds("give-up-killed-reader", 1_033_377, 3),
 ];
 
 /// Every deliberate bug, where it shows.
@@ -131,6 +140,7 @@ pub const BUGS: &[Case] = &[
     fails("close", LeaveWithoutDrain, ClosedOverBell),
     fails("leave", LeaveWithoutDrain, BellDelivered),
     fails("leave", NoRewind, OUT_OF_ORDER),
+    fails("leave-rewinder-dies", RewindNotRecounted, OUT_OF_ORDER),
     fails("leave", RewindLate, NoWayOut),
     fails("leave", FinAtLeave, DeadEnd),
     fails("leave", ReaderDoesNotRewind, NoWayOut),
@@ -143,6 +153,15 @@ pub const BUGS: &[Case] = &[
     fails("leave-siblings", LeaveLocksInTurn, OUT_OF_ORDER),
     fails("leave-siblings-upgrading", LeaveLocksInTurn, OUT_OF_ORDER),
     fails("write-first", NoSpill, DeadEnd),
+    fails("give-up", UpgradeWhileGiving, BellDelivered),
+    fails("give-up-follower-sends", UpgradeWhileGiving, BellDelivered),
+    fails("give-up", GiveWithoutDrain, OUT_OF_ORDER),
+    fails("give-up", GiveOverSleeper, DeadEnd),
+    fails("give-up-taken-back", ConcludeUnsettled, BellDelivered),
+    fails("give-up-taken-back", TakeBackWithoutLook, BellDelivered),
+    fails("give-up", FreeBeforeBothLeft, NoWayOut),
+    fails("give-up", BindBeforeEcho, SlotNotClean),
+    fails("give-up-quiet", BindBeforeEcho, SlotNotClean),
 ];
 
 /// Changes that turned out to be harmless.
@@ -156,6 +175,8 @@ pub const HARMLESS: &[Case] = &[
     holds("leave", 906_211, 3).with(RingingClearedEarly),
     holds("close", 387_656, 3).with(RingingClearedEarly),
     holds("leave-upgrading", 1_847_834, 3).with(RingingClearedEarly),
+    holds("give-up", 815_942, 3).with(SettleBeforePassed),
+    holds("give-up-killed-reader", 1_369_184, 3).with(SettleBeforePassed).long(),
 ];
 
 const TWICE: [u8; 3] = [2, 1, 1];

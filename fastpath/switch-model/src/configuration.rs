@@ -39,12 +39,18 @@ pub struct Configuration {
     pub retreats: [u8; 2],
     /// Retreats of the *other* direction that a side may ask for.
     pub asks: [u8; 2],
+    /// Times that a side may begin to give the slot up because it pleases. The far side follows.
+    pub gives: [u8; 2],
+    /// Who has begun may think better of it.
+    pub takes_back: bool,
     /// The direction starts on the ring, its upgrade passed.
     pub starts_on_ring: [bool; 2],
     /// Time-outs and signals that may hit sleepers.
     pub interruptions: u8,
     /// This side may be killed at any moment.
     pub killed: Option<u8>,
+    /// A writer may be killed, once, between a byte that it has sent again and its note of that; its relatives go on.
+    pub rewinder_dies: bool,
     /// Whether side 0 leaves.
     pub departure: Departure,
     /// Writers give up waiting on a full ring (the 10 ms of §2.5).
@@ -92,6 +98,7 @@ impl Rules {
             let place = match role {
                 Role::Reader => Place::ReceiveIdle,
                 Role::Leaver => Place::LeaveGone,
+                Role::Giver => Place::GiveIdle,
                 _ => Place::SendIdle,
             };
             *thread = Thread {
@@ -120,7 +127,8 @@ impl Rules {
         };
         State {
             stream: [stream(0), stream(1)],
-            side: configuration.asks.map(Side::fresh),
+            side: [0, 1]
+                .map(|side| Side::fresh(configuration.asks[side], configuration.gives[side])),
             interruptions_left: configuration.interruptions,
             leave_ahead: self.somebody_leaves(),
             threads,

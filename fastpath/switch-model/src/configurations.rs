@@ -1,7 +1,7 @@
 //! The configurations of the model, reduced so far that each one's whole state graph fits into memory.
 
 use crate::configuration::{Configuration, Departure};
-use crate::thread::Role::{self, Leaver, Reader, Writer, WritesFirst};
+use crate::thread::Role::{self, Giver, Leaver, Reader, Writer, WritesFirst};
 
 /// What the others are variations of: each side writes and reads, both directions may upgrade once.
 const BASE: Configuration = Configuration {
@@ -14,9 +14,12 @@ const BASE: Configuration = Configuration {
     upgrades: [1, 1],
     retreats: [0, 0],
     asks: [0, 0],
+    gives: [0, 0],
+    takes_back: false,
     starts_on_ring: [false, false],
     interruptions: 0,
     killed: None,
+    rewinder_dies: false,
     departure: Departure::Stays,
     spill: false,
     shutdown_read: false,
@@ -37,6 +40,9 @@ const TWO_READERS: &[(u8, Role)] = &[
     (1, Reader),
     (1, Reader),
 ];
+
+const GIVING: &[(u8, Role)] = &[(0, Writer), (0, Giver), (1, Reader), (1, Giver)];
+const FOLLOWER_SENDS: &[(u8, Role)] = &[(0, Reader), (0, Giver), (1, Writer), (1, Giver)];
 
 /// All configurations.
 pub const ALL: &[Configuration] = &[
@@ -382,6 +388,26 @@ pub const ALL: &[Configuration] = &[
         ..BASE
     },
     Configuration {
+        name: "leave-rewinder-dies",
+        about: "one of two writers is killed while it sends again, the other goes on",
+        threads: &[
+            (0, Writer),
+            (0, Reader),
+            (0, Leaver),
+            (1, Writer),
+            (1, Writer),
+            (1, Reader),
+        ],
+        bytes: [0, 3],
+        ring_bytes: 2,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        rewinder_dies: true,
+        departure: Departure::Stranger,
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
         name: "leave-siblings",
         about: "one thread of side 0 leaves at any time, the others go on",
         threads: LEAVING,
@@ -416,6 +442,121 @@ pub const ALL: &[Configuration] = &[
         upgrades: [0, 1],
         departure: Departure::Siblings,
         starts_on_ring: [true, false],
+        ..BASE
+    },
+    // Giving a slot up.
+    Configuration {
+        name: "give-up",
+        about: "bytes one way; side 0 gives the slot up, side 1 follows, another connection takes it",
+        threads: GIVING,
+        bytes: [2, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [1, 0],
+        gives: [1, 0],
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-quiet",
+        about: "the same with hardly any bytes",
+        threads: GIVING,
+        bytes: [1, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        gives: [1, 0],
+        starts_on_ring: [false, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-follower-sends",
+        about: "bytes the other way, in the direction of who follows, which may upgrade meanwhile",
+        threads: FOLLOWER_SENDS,
+        bytes: [0, 2],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 1],
+        gives: [1, 0],
+        starts_on_ring: [true, false],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-two-readers",
+        about: "side 0 gives the slot up, side 1 has two readers",
+        threads: &[
+            (0, Writer),
+            (0, Giver),
+            (1, Reader),
+            (1, Reader),
+            (1, Giver),
+        ],
+        bytes: [1, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        gives: [1, 0],
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-both-ways",
+        about: "both directions carry bytes",
+        threads: &[
+            (0, Writer),
+            (0, Reader),
+            (0, Giver),
+            (1, Writer),
+            (1, Reader),
+            (1, Giver),
+        ],
+        bytes: [1, 1],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        gives: [1, 0],
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-taken-back",
+        about: "who has begun to give the slot up may think better of it",
+        threads: GIVING,
+        bytes: [1, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [1, 0],
+        gives: [1, 1],
+        takes_back: true,
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-killed-writer",
+        about: "the writing side is killed while the slot is given up",
+        threads: GIVING,
+        bytes: [2, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        gives: [1, 0],
+        killed: Some(0),
+        early_fin: true,
+        starts_on_ring: [true, true],
+        ..BASE
+    },
+    Configuration {
+        name: "give-up-killed-reader",
+        about: "the reading side is killed while the slot is given up",
+        threads: GIVING,
+        bytes: [2, 0],
+        ring_bytes: 1,
+        kernel_bytes: 1,
+        upgrades: [0, 0],
+        gives: [1, 0],
+        killed: Some(1),
+        early_fin: true,
+        starts_on_ring: [true, true],
         ..BASE
     },
 ];

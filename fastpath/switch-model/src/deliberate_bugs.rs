@@ -85,6 +85,8 @@ changes! {
         LeaveWithoutDrain "leave-without-drain",
         /// The ring's bytes are not sent again after the peer's `gone`.
         NoRewind "no-rewind",
+        /// The relatives of a killed rewinder believe its note of how far it came.
+        RewindNotRecounted "rewind-not-recounted",
         /// SEND does not look at the peer's `gone` before it begins.
         RewindLate "rewind-late",
         /// The leaver publishes `fin` instead of retreating.
@@ -107,7 +109,23 @@ changes! {
         UnboundedMixedSleep "unbounded-mixed-sleep",
         /// A writer on a full ring never gives up waiting.
         NoSpill "no-spill",
+        /// Giving up: UPGRADE does not look at `unbinding` (U1).
+        UpgradeWhileGiving "upgrade-while-giving",
+        /// Giving up: the far side's retreat is passed with bytes left in the ring.
+        GiveWithoutDrain "give-without-drain",
+        /// Giving up: the far side's retreat is passed, and its bells consumed, while others sleep.
+        GiveOverSleeper "give-over-sleeper",
+        /// Giving up: the binding ends without a look at whether the far side has settled (U3).
+        ConcludeUnsettled "conclude-unsettled",
+        /// Giving up: the promise is taken back without another look at the far side (U9).
+        TakeBackWithoutLook "take-back-without-look",
+        /// The accepting side zeroes its half, and counts the slot free, before the far side has left.
+        FreeBeforeBothLeft "free-before-both-left",
+        /// The accepting side hands a slot out before the far side has zeroed its half.
+        BindBeforeEcho "bind-before-echo",
 
+        /// Harmless to giving up: settled before the far side has passed the retreat (U2).
+        SettleBeforePassed "settle-before-passed",
         /// Harmless to leaving: a bell is counted after it was sent. (Needed still to detect strangers and to recover locks.)
         BellSentBeforeCounted "bell-sent-before-counted",
         /// Harmless: `ringing` is cleared once the bell is counted, for the leaver waits for what is counted.

@@ -103,6 +103,8 @@ places! {
     RewindStart => Steps(&[RewindStart, RewindOver]),
     /// REWIND: one byte from the ring into the kernel, or the end.
     RewindSend => Steps(&[RewindSend, RewindOver]),
+    /// REWIND: the byte was sent, and is not counted yet; only where somebody may die there.
+    RewindCount => Steps(&[RewindCount]),
     /// REWIND: the kernel is full, `tx_lock` given back.
     RewindWait => Steps(&[RewindWait]),
 
@@ -124,6 +126,41 @@ places! {
     StrangerWrites => Bookkeeping("a stranger runs none of our code"),
     /// The same, reading.
     StrangerReads => Bookkeeping("a stranger runs none of our code"),
+
+    /// Between two steps of giving the slot up, or never.
+    GiveIdle => Bookkeeping("the calls that give a slot up are made when others please, or never"),
+    /// U1.
+    GiveBegin => Steps(&[GiveBegin]),
+    /// The far side is asked to begin, too; or not.
+    GiveTell => Steps(&[GiveTell]),
+    /// Wait for `tx_lock`; RETREAT, if the own direction is odd.
+    GiveSend => Steps(&[RetreatCount, RetreatSwitch]),
+    /// RETREAT 3 of the same.
+    GiveRetreatBell => Steps(&[RetreatBell]),
+    /// U2, under `tx_lock`: has the far side passed all?
+    GiveSettle => Steps(&[GiveSettle]),
+    /// Wait for `rx_lock`; look at the far `ep`.
+    GiveReceive => Bookkeeping("a look under the own lock; what it finds is done behind it"),
+    /// Under `rx_lock`: pass the switch that was seen.
+    GivePass => Steps(&[ReceivePass]),
+    /// The far side must retreat first: ask it.
+    GiveWant => Steps(&[WantWrite]),
+    /// U3, under `rx_lock`, waiting for `tx_lock`.
+    GiveConclude => Steps(&[GiveConclude]),
+    /// U9: wait for both locks; has the far side begun?
+    GiveBackLook => Bookkeeping("the first look is a shortcut: the one behind the fence decides"),
+    /// U9: the promise is taken back.
+    GiveTakeBack => Steps(&[GiveTakeBack]),
+    /// U9: look again.
+    GiveKeep => Steps(&[GiveKeep, GiveSettle]),
+    /// The binding has ended: leave the slot.
+    SlotLeave => Steps(&[SlotLeave]),
+    /// Zero the own half.
+    SlotFree => Steps(&[SlotFree]),
+    /// Another connection takes the slot.
+    SlotBind => Steps(&[SlotBind]),
+    /// The other connection sends on the ring, or receives.
+    SlotUse => Bookkeeping("the steps of another connection, for which it has configurations of its own"),
 
     /// A reader between two calls: receive, ask for a retreat, or shut down reading.
     ReceiveIdle => Steps(&[WantWrite]),

@@ -144,6 +144,35 @@ pub enum Epoch {
     Rung,
 }
 
+/// How far a side is with giving its slot up. Behind `Settled` its `state` word stays as it is, whatever the side does,
+/// until the half is zeroed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Giving {
+    /// It does not; `state` is 1.
+    No,
+    /// `unbinding` is set.
+    Begun,
+    /// `state` is 2.
+    Settled,
+}
+
+/// A side's half of the slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Half {
+    /// Generation g, the connection's.
+    Bound,
+    /// `leaving` is g.
+    Left,
+    /// Zeroed, generation g+1.
+    Free,
+    /// Another connection's.
+    Taken,
+    /// The other connection has used it.
+    Used,
+}
+
 /// An endpoint: its locks, sleepers and marks, shared by the processes of one side.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Side {
@@ -161,8 +190,16 @@ pub struct Side {
     pub arm_tx: Epoch,
     /// This side has left the channel for good.
     pub gone: bool,
-    /// LEAVE is done, and this side's threads go on with plain kernel calls.
+    /// LEAVE is done, or the slot given up, and this side's threads go on with plain kernel calls.
     pub left: bool,
+    /// Whether it gives its slot up.
+    pub giving: Giving,
+    /// Its half of the slot.
+    pub half: Half,
+    /// It has asked the far side to give the slot up, too.
+    pub told: bool,
+    /// Times that it may still begin to give the slot up because it pleases.
+    pub gives_left: u8,
     /// The socket is closed.
     pub closed: bool,
     /// The process was killed.
@@ -172,8 +209,8 @@ pub struct Side {
 }
 
 impl Side {
-    /// At rest, asking for at most `asks_left` retreats.
-    pub const fn fresh(asks_left: u8) -> Self {
+    /// At rest, asking for at most `asks_left` retreats, and giving its slot up of its own at most `gives_left` times.
+    pub const fn fresh(asks_left: u8, gives_left: u8) -> Self {
         Self {
             tx_lock: false,
             rx_lock: false,
@@ -183,6 +220,10 @@ impl Side {
             arm_tx: Epoch::Quiet,
             gone: false,
             left: false,
+            giving: Giving::No,
+            half: Half::Bound,
+            told: false,
+            gives_left,
             closed: false,
             dead: false,
             asks_left,
@@ -191,6 +232,10 @@ impl Side {
     /// Readers and writers share a line, and so `asleep` (§2.4).
     pub fn anybody_asleep(&self) -> bool {
         self.readers_asleep + self.writers_asleep > 0
+    }
+    /// The words of the slot are no longer this connection's, which has cleared its own copies.
+    pub fn has_given_up(&self) -> bool {
+        self.half != Half::Bound
     }
     /// The socket can receive no more.
     pub fn is_out_of_reach(&self) -> bool {

@@ -5,6 +5,7 @@
 
 mod bell;
 mod carrier_switch;
+mod give_up;
 mod leave;
 mod outcome;
 mod receive;
@@ -13,6 +14,7 @@ mod ring_receive;
 mod send;
 mod shutdown;
 mod sleep;
+mod slot;
 mod stranger;
 
 use crate::configuration::Rules;
@@ -69,6 +71,8 @@ fn is_right_mover(before: Place, after: Place) -> bool {
             | (ReceiveLock, ReceiveLocked)
             | (ReceiveLocked, RingLook | GrantedCount)
             | (WriterSleepLock, WriterSleepDrain)
+            | (GiveIdle, GiveBegin | GiveSend | GiveBackLook)
+            | (GiveSend, GiveSettle)
     )
 }
 
@@ -116,6 +120,7 @@ fn step(now: &Now<'_>, out: Outcomes<'_>) -> Step {
 
         Place::RewindStart => rewind::start(now, out),
         Place::RewindSend => rewind::send(now, out),
+        Place::RewindCount => rewind::count(now, out),
         Place::RewindWait => rewind::wait(now, out),
 
         Place::LeaveGone => leave::gone(now, out),
@@ -126,6 +131,24 @@ fn step(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         Place::LeaveClose => leave::close(now, out),
         Place::StrangerWrites => stranger::writes(now, out),
         Place::StrangerReads => stranger::reads(now, out),
+
+        Place::GiveIdle => give_up::idle(now, out),
+        Place::GiveBegin => give_up::begin(now, out),
+        Place::GiveTell => give_up::tell(now, out),
+        Place::GiveSend => give_up::send(now, out),
+        Place::GiveRetreatBell => give_up::retreat_bell(now, out),
+        Place::GiveSettle => give_up::settle(now, out),
+        Place::GiveReceive => give_up::receive(now, out),
+        Place::GivePass => give_up::pass(now, out),
+        Place::GiveWant => give_up::want(now, out),
+        Place::GiveConclude => give_up::conclude(now, out),
+        Place::GiveBackLook => give_up::look_before_taking_back(now, out),
+        Place::GiveTakeBack => give_up::take_back(now, out),
+        Place::GiveKeep => give_up::keep(now, out),
+        Place::SlotLeave => slot::leave(now, out),
+        Place::SlotFree => slot::free(now, out),
+        Place::SlotBind => slot::bind(now, out),
+        Place::SlotUse => slot::use_it(now, out),
 
         Place::ReceiveIdle => receive::idle(now, out),
         Place::ReceiveLock => receive::lock(now, out),

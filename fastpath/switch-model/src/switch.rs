@@ -3,7 +3,7 @@
 use crate::configuration::Rules;
 use crate::kernel::KernelEnd;
 use crate::search::{Model, Transitions};
-use crate::state::{BELL, State, Stream};
+use crate::state::{BELL, Giving, Half, State, Stream};
 use crate::steps;
 use crate::thread::Role;
 use crate::violation::Violation;
@@ -81,7 +81,11 @@ pub fn describe(state: &State) -> String {
             "armed rx {:?} tx {:?} asleep rx {} tx {}",
             side.arm_rx, side.arm_tx, side.readers_asleep, side.writers_asleep
         );
+        if (side.giving, side.half) != (Giving::No, Half::Bound) {
+            marks += &format!(" giving {:?} half {:?}", side.giving, side.half);
+        }
         for (is_set, mark) in [
+            (side.left, " left"),
             (side.gone, " gone"),
             (side.closed, " closed"),
             (side.dead, " dead"),

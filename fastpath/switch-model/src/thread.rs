@@ -12,6 +12,8 @@ pub enum Role {
     Reader,
     /// Leaves, once.
     Leaver,
+    /// Gives the slot up: calls of other connections, or of this one behind the program's back.
+    Giver,
     /// Writes all its bytes first and reads all of the other direction's afterwards: still writing.
     WritesFirst,
     /// The same thread, reading.
@@ -45,6 +47,11 @@ pub enum Carried {
     },
     /// A reader that loaded the words that end or switch the ring.
     Looked(RingEnds),
+    /// A giver that has looked at how the own direction stands.
+    Sending {
+        /// It is settled.
+        settled: bool,
+    },
     /// Deliberate bug: looked at `ep` before counting.
     LookedBeforeCount {
         /// `ep` had changed.

@@ -31,6 +31,8 @@ pub enum Violation {
     ClosedOverBell,
     /// Bells pile up in a kernel stream.
     BellsPileUp,
+    /// The next connection of a slot found words of the last one, or somebody else's, in it.
+    SlotNotClean,
     /// Nobody can move: somebody sleeps for ever.
     DeadEnd,
     /// Somebody can move, but nothing leads to a good end: a lost wake-up, hidden in a loop.
@@ -52,6 +54,12 @@ impl fmt::Display for Violation {
             Violation::BellAtClosedSocket => write!(out, "a bell sent to a closed socket"),
             Violation::ClosedOverBell => write!(out, "closed with an unread bell"),
             Violation::BellsPileUp => write!(out, "bells pile up in a kernel stream"),
+            Violation::SlotNotClean => {
+                write!(
+                    out,
+                    "the slot's next connection found words that are not its own"
+                )
+            }
             Violation::DeadEnd => write!(out, "dead end: somebody sleeps for ever"),
             Violation::NoWayOut => write!(out, "no way to a good end from here"),
         }

@@ -60,7 +60,7 @@ fn short_runs_hold_as_expected() {
             runs += 1;
         }
     }
-    assert_eq!(runs, 6);
+    assert_eq!(runs, 7);
 }
 
 /// Bugs that need more states than this to show are left to `check.sh`.
@@ -81,7 +81,7 @@ fn bugs_that_show_early_are_found_with_a_path_to_them() {
             }
         }
     }
-    assert_eq!(found, 26);
+    assert_eq!(found, 30);
 }
 
 fn configuration_of(case: &Case) -> &str {

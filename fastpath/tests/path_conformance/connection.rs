@@ -1,7 +1,7 @@
 //! A connection whose two ends one thread drives: streams on a channel, a real TCP connection below, content that is a
 //! function of the position. Every call is checked as it returns.
 
-use crate::world::{Joined, Random, content, join, soon_true, tcp_pair};
+use crate::world::{Joined, Patience, Random, content, join, soon_true, tcp_pair};
 use fastpath::channel::Channel;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::family;
@@ -10,7 +10,7 @@ use fastpath::lock::Owner;
 use fastpath::path::faulty::Faulty;
 use fastpath::path::{Chosen, Path};
 use fastpath::stream::Stream;
-use fastpath::stream::leave::Successor;
+use fastpath::stream::leave::{Departure, Successor};
 use fastpath::stream::pieces::{Piece, Pieces};
 use fastpath::stream::receive::{Received, Taking};
 use fastpath::stream::send::Sent;
@@ -86,6 +86,7 @@ pub struct Side {
     asleep: Option<Armed>,
     ep: u32,
     pub has_left: bool,
+    owes_channel: bool,
     salt: u64,
 }
 
@@ -139,7 +140,6 @@ impl<End: Path + Into<Chosen>> Connection<End> {
         let mut side = |channel: &'static Channel, salt| {
             let (index, endpoint) = family::allocate_endpoint().expect("endpoint");
             assert!(endpoint.add_numbers(family::process_place().expect("place"), 1));
-            endpoint.wished.store(1, Ordering::Relaxed);
             Side {
                 endpoint,
                 channel,
@@ -151,6 +151,7 @@ impl<End: Path + Into<Chosen>> Connection<End> {
                 asleep: None,
                 ep: 0,
                 has_left: false,
+                owes_channel: false,
                 salt,
             }
         };
@@ -177,6 +178,8 @@ impl<End: Path + Into<Chosen>> Connection<End> {
         for side in [s, c] {
             assert!(side.channel.retain());
             assert!(side.channel.bind_slot(slot, generation, 0, 0));
+            // What is not wished for is not bound.
+            side.stream().wish();
             assert!(side.stream().bind(side.channel, slot, generation));
         }
         for side in &mut self.sides {
@@ -200,7 +203,7 @@ impl<End: Path + Into<Chosen>> Connection<End> {
     fn check_sleeper(&mut self, sender: usize) {
         let other = &self.sides[1 - sender];
         if self.is_honest && matches!(other.asleep, Some(Armed::Readers | Armed::Counted)) {
-            let events = kernel_call::poll_one(other.descriptor(), POLLIN, 2000);
+            let events = kernel_call::poll_one(other.descriptor(), POLLIN, 60_000);
             assert!(events != 0, "a sleeper was not rung for");
             self.counts.rung_sleepers += 1;
         }
@@ -353,7 +356,7 @@ impl<End: Path + Into<Chosen>> Connection<End> {
                 side.asleep = Some(armed);
                 // What was sent before the arming was seen behind it, or its bell is there.
                 if self.is_honest && has_sent > side.received {
-                    let events = kernel_call::poll_one(side.descriptor(), POLLIN, 2000);
+                    let events = kernel_call::poll_one(side.descriptor(), POLLIN, 60_000);
                     assert!(events != 0, "asleep before {has_sent}: {self:?}");
                     self.counts.rung_sleepers += 1;
                 }
@@ -390,7 +393,8 @@ impl<End: Path + Into<Chosen>> Connection<End> {
         let [me, other] = [&self.sides[who], &self.sides[1 - who]];
         let to_rewind = other.endpoint.tx_ep.get() & 1 == 1
             && other.endpoint.tx_tail.get() != me.endpoint.rx_head.get();
-        if !me.stream().leave(Successor::Ourselves) {
+        let Departure { left, given } = me.stream().leave(Successor::Ourselves);
+        if !left {
             // What cannot be left in order stays.
             return;
         }
@@ -398,6 +402,8 @@ impl<End: Path + Into<Chosen>> Connection<End> {
         self.counts.rewinds += u64::from(to_rewind && !me.is_condemned());
         self.counts.left_behind += u64::from(me.is_condemned());
         self.sides[who].has_left = true;
+        // The channel lasts as long as the connection does.
+        self.sides[who].owes_channel |= given.is_some();
         self.count_switches(who);
     }
 
@@ -441,7 +447,7 @@ impl<End: Path + Into<Chosen>> Connection<End> {
     /// Reads both sides to the end of what was sent.
     #[track_caller]
     pub fn drain(&mut self) {
-        let mut idle = 0;
+        let mut idle = Patience::new();
         while (0..2).any(|who| self.sides[who].received != self.sides[1 - who].sent) {
             let before = self.sides[0].received + self.sides[1].received;
             for who in [0, 1] {
@@ -452,8 +458,10 @@ impl<End: Path + Into<Chosen>> Connection<End> {
                 }
             }
             let after = self.sides[0].received + self.sides[1].received;
-            idle = if after == before { idle + 1 } else { 0 };
-            assert!(idle < 20_000, "bytes were lost: {self:?}");
+            if after != before {
+                idle = Patience::new();
+            }
+            assert!(idle.lasts(), "bytes were lost: {self:?}");
         }
     }
 
@@ -465,12 +473,14 @@ impl<End: Path + Into<Chosen>> Connection<End> {
             self.shut_writing(who);
         }
         for who in [0, 1] {
-            let ended = (0..20_000).any(|_| match self.receive(who, 100, false) {
-                Got::Nothing => false,
-                Got::End => true,
-                other => panic!("{other:?} where the stream ends"),
-            });
-            assert!(ended, "no end: {self:?}");
+            let mut idle = Patience::new();
+            loop {
+                match self.receive(who, 100, false) {
+                    Got::Nothing => assert!(idle.lasts(), "no end: {self:?}"),
+                    Got::End => break,
+                    other => panic!("{other:?} where the stream ends"),
+                }
+            }
         }
     }
 }
@@ -562,7 +572,7 @@ impl<End> Drop for Connection<End> {
             return;
         }
         for side in &self.sides {
-            let bound = side.endpoint.channel.get() != 0;
+            let bound = side.owes_channel || side.endpoint.channel.get() != 0;
             // A call that died holds its lock for ever, and so its endpoint.
             if side.stream().retire() {
                 side.endpoint

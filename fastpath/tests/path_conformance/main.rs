@@ -11,6 +11,7 @@ mod faults;
 mod rings;
 mod sharing;
 mod stream_faults;
+mod stream_storms;
 mod streams;
 mod world;
 

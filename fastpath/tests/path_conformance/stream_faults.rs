@@ -3,7 +3,7 @@
 
 use crate::connection::{Connection, Got};
 use crate::streams::{Mix, UNDER_WAY, step};
-use crate::world::{Kind, OneProcess, Random, SharedPages, Watchdog, join, soon_true};
+use crate::world::{Kind, OneProcess, Random, SharedPages, Watchdog, join, soon, soon_true};
 use fastpath::path::faulty::{Died, Faulty, Plan};
 use fastpath::path::in_process::InProcess;
 use fastpath::path::shm::Shm;
@@ -26,6 +26,14 @@ fn lie(connection: &Connection<Faulty<InProcess>>, word: usize, bytes: &[u8]) {
     // The truth that is still on its way must not write over it.
     connection.joined.paths[1].see_all();
     connection.joined.paths[1].scribble(entry + word, bytes);
+}
+
+/// Whether an end is told that the connection is no more.
+fn is_over(connection: &mut Connection<Faulty<InProcess>>, who: usize) -> bool {
+    !matches!(
+        connection.receive(who, 100, false),
+        Got::Bytes(_) | Got::Nothing
+    ) || connection.send(who, 1).is_err()
 }
 
 /// S must end this connection by ECONNRESET, another one of the same channel must not notice.
@@ -56,13 +64,7 @@ fn check_lie(
     assert!(is_noticed, "{name}: {connection:?}");
     assert_eq!(connection.sides[1].received, received, "{name}");
     // The kernel tells the liar.
-    let told = (0..1000).any(|_| {
-        !matches!(
-            connection.receive(0, 100, false),
-            Got::Bytes(_) | Got::Nothing
-        ) || connection.send(0, 1).is_err()
-    });
-    assert!(told, "{name}");
+    soon_true(|| is_over(&mut connection, 0));
     let before = neighbour.counts.ring_bytes;
     neighbour.upgrade();
     for who in [0, 1] {
@@ -143,13 +145,8 @@ fn a_leaver_reads_no_bell_of_a_far_side_that_is_stopped_in_the_middle_of_a_switc
         }
     }
     assert_eq!(connection.counts.left_behind, 1, "{connection:?}");
-    let told = (0..1000).any(|_| {
-        !matches!(
-            connection.receive(1, 100, false),
-            Got::Bytes(_) | Got::Nothing
-        ) || connection.send(1, 1).is_err()
-    });
-    assert!(told, "the far side goes on with a reset");
+    // The far side goes on with a reset.
+    soon_true(|| is_over(&mut connection, 1));
 }
 
 #[test]
@@ -228,15 +225,16 @@ where
     // SAFETY: replaces C's socket by another file, under the number that `socket` will close.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), c.descriptor()) };
     if connection.is_asleep(1) {
-        let events = fastpath::kernel_call::poll_one(connection.sides[1].descriptor(), 1, 2000);
+        let events = fastpath::kernel_call::poll_one(connection.sides[1].descriptor(), 1, 60_000);
         assert!(events != 0, "the sleeper is not told of the death");
         connection.wake(1);
     }
-    let end = (0..20_000)
-        .map(|_| connection.receive(1, 5000, false))
-        .find(|got| !matches!(got, Got::Bytes(_) | Got::Nothing));
+    let end = soon(|| match connection.receive(1, 5000, false) {
+        Got::Bytes(_) | Got::Nothing => None,
+        end => Some(end),
+    });
     assert!(
-        matches!(end, Some(Got::End | Got::Failed(libc::ECONNRESET))),
+        matches!(end, Got::End | Got::Failed(libc::ECONNRESET)),
         "seed {seed}, store {store}: {end:?} {connection:?}"
     );
     assert_eq!(

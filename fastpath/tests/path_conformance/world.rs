@@ -96,18 +96,36 @@ impl<End> Drop for Joined<End> {
     }
 }
 
-/// More looks than any path here needs to show what was stored (P4).
-const LOOKS: u32 = 200_000;
+/// More looks than any path here needs to show what was stored (P4), and at the end naps, for the kernel may owe something
+/// to a timer: a minute of them.
+pub struct Patience(u32);
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience(0)
+    }
+    /// One more look found nothing. False when that was enough.
+    pub fn lasts(&mut self) -> bool {
+        const LOOKS: u32 = 20_000;
+        const NAPS: u32 = 60_000;
+        self.0 += 1;
+        if self.0 > LOOKS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.0 < LOOKS + NAPS
+    }
+}
 
 /// Looks until `look` answers something.
 #[track_caller]
 pub fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
+    let mut patience = Patience::new();
+    loop {
         if let Some(seen) = look() {
             return seen;
         }
+        assert!(patience.lasts(), "never came into view");
     }
-    panic!("never came into view");
 }
 
 /// Looks until `look` answers yes.
@@ -161,7 +179,7 @@ pub struct Watchdog(Arc<AtomicBool>);
 
 impl Watchdog {
     pub fn start() -> Watchdog {
-        const PATIENCE: Duration = Duration::from_secs(300);
+        const PATIENCE: Duration = Duration::from_secs(600);
         let over = Arc::new(AtomicBool::new(false));
         let watched = over.clone();
         std::thread::spawn(move || {

@@ -12,12 +12,20 @@ use fastpath::stream::pieces::{Piece, Pieces};
 use fastpath::stream::receive::{Received, Taking};
 use fastpath::stream::send::Sent;
 use fastpath::stream::sleep::Sleep;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+/// A TCP connection: the end that connected, the end that was accepted.
+pub fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    (near, far)
+}
 
 /// One end: its endpoint, its end of the channel, its socket.
 #[derive(Clone, Copy)]
@@ -38,7 +46,6 @@ impl Side {
     pub fn new(channel: &'static Channel, socket: &TcpStream) -> Side {
         let (_, endpoint) = family::allocate_endpoint().expect("endpoint");
         assert!(endpoint.add_numbers(family::process_place().unwrap(), 1));
-        endpoint.wished.store(1, Ordering::Relaxed);
         Side {
             endpoint,
             channel,

@@ -1,16 +1,15 @@
 //! The process hands descriptors to somebody who does not know us, changes who it is, confines itself, or begins to use
 //! io_uring: its sockets become plain kernel sockets before (POSIX.md R10, R13, row 36; TRUST.md, credentials).
 
-use crate::readiness::tables;
+use crate::fd_table::for_each_stream;
+use crate::readiness::sharing::words;
 use crate::{discovery, fd_table, process, status, upgrade};
 use core::ffi::c_int;
 use fastpath::channel::table;
-use fastpath::endpoint::binding;
 use fastpath::family;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
-use fastpath::stream::leave::Successor;
-use fastpath::sync::Ordering;
+use fastpath::stream::leave::{Departure, Successor};
 use kmod_interface::limits::CHANNELS_PER_PROCESS;
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
@@ -37,35 +36,18 @@ pub fn leave_in_order(stream: &Stream, reason: Reason) -> bool {
 
 fn leave(stream: &Stream, successor: Successor, reason: Reason) -> bool {
     upgrade::drop_negotiation(stream);
-    let left = stream.leave(successor);
-    if left {
-        crate::calls::lifecycle::give_channel_back(stream.endpoint);
-    } else if successor == Successor::Ourselves {
+    let Departure { left, given } = stream.leave(successor);
+    if let Some(given) = given {
+        crate::calls::lifecycle::give_back(stream.endpoint, given);
+    }
+    if !left && successor == Successor::Ourselves {
         process::readiness_changed(stream);
         return false;
     }
-    stream.endpoint.wished.store(0, Ordering::Release);
-    // A leave that had to reset the connection has said why.
-    if stream.endpoint.binding.load(Ordering::Relaxed) != binding::CONDEMNED {
-        stream
-            .endpoint
-            .reason
-            .store(reason as u32, Ordering::Relaxed);
-    }
-    status::update_row(stream.endpoint);
+    stream.note_departure(reason);
+    status::update_row(stream);
     process::readiness_changed(stream);
     left
-}
-
-fn for_each_stream(mut each: impl FnMut(Stream)) {
-    fd_table::for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
-        each(Stream::new(
-            endpoint,
-            generation,
-            descriptor,
-            crate::boundary::me(),
-        ));
-    });
 }
 
 fn leave_all(reason: Reason) {
@@ -135,11 +117,7 @@ fn part_from_relatives() {
             .get(index as usize / 64)
             .is_some_and(|word| word & 1 << (index % 64) != 0)
     });
-    let parted = [
-        family::part(),
-        tables::part(),
-        status::part_from_ancestors(),
-    ];
+    let parted = [family::part(), words::part(), status::part_from_ancestors()];
     if parted.contains(&false) {
         count(Counter::InternalErrors, 1);
         let text =

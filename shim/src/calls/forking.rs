@@ -1,34 +1,37 @@
 //! fork, exec, exit: who holds an endpoint afterwards (DESIGN.md "Processes", POSIX.md R9, R10).
 
-use crate::boundary::{forget_thread, me};
+use crate::boundary::forget_thread;
 use crate::calls::confinement::{leave_for_good, leave_in_order};
-use crate::calls::{lifecycle, sleepers};
+use crate::calls::{exiting, lifecycle, sleepers};
+use crate::fd_table::for_each_stream;
 use crate::readiness::sharing;
-use crate::{discovery, fd_table, process, status, upgrade};
+use crate::{discovery, process, status, upgrade};
 use core::ffi::c_int;
 use fastpath::family;
 use fastpath::kernel_call;
-use fastpath::stream::Stream;
+use fastpath::life;
 use fastpath::sync::Ordering;
 use kmod_interface::reason::Reason;
+use libc::{F_GETFD, FD_CLOEXEC};
 
 /// What the trampoline carries from before a fork to behind it: the place reserved for the child, plus one; 0 where there
 /// is no family. Carried there and not here, since two threads may fork at a time.
 const NO_PLACE: u32 = u32::MAX;
 
-fn for_each_stream(mut each: impl FnMut(Stream)) {
-    fd_table::for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
-        each(Stream::new(endpoint, generation, descriptor, me()));
-    });
-}
-
-/// Before fork: the child is named a holder of every endpoint while the parent still surely holds them.
-pub extern "C" fn fork_prepare() -> u32 {
+/// Before fork: the child is named a holder of every endpoint while the parent still surely holds them. A child that its
+/// relatives cannot find, nor it them, gets a plain kernel socket for each: left here, where who waits for a lock still
+/// knows who has it. `has_other_ids`: the call puts it in a new namespace of process ids.
+pub extern "C" fn fork_prepare(has_other_ids: c_int) -> u32 {
     process::unless_confined(0, || {
         if family::process_place().is_none() {
             return 0;
         }
-        let place = family::reserve_child_place();
+        let place = if has_other_ids != 0 || life::children_have_other_ids() {
+            family::expect_unknown_child();
+            None
+        } else {
+            family::reserve_child_place()
+        };
         let own_place = family::process_place();
         for_each_stream(|stream| {
             if own_place
@@ -38,12 +41,12 @@ pub extern "C" fn fork_prepare() -> u32 {
             }
             let held = place.is_some_and(|place| stream.endpoint.add_numbers(place, 1));
             if !held {
-                // More holders than an endpoint can count: plain kernel socket for everybody.
+                // No holder, or one more than an endpoint can count: plain kernel socket for everybody.
                 leave_for_good(&stream, Reason::Shared);
             }
         });
         // Last: leaving tells the sets, which takes their locks.
-        sharing::before_fork();
+        sharing::before_fork(place);
         place.map_or(NO_PLACE, |place| place + 1)
     })
 }
@@ -51,26 +54,35 @@ pub extern "C" fn fork_prepare() -> u32 {
 /// In the parent: `child` is its id, or negative when fork failed.
 pub extern "C" fn fork_parent(child: c_int, reserved: u32) {
     process::unless_confined((), || {
-        sharing::after_fork(child > 0);
-        let Some(place) = place_of(reserved) else {
+        if reserved == 0 {
+            // Nothing was locked. Books that there are now are another thread's, which may be forking itself.
             return;
-        };
+        }
+        let place = place_of(reserved);
+        sharing::after_fork(child > 0, place);
         if child > 0 {
             family::name_child(place, child as u32);
-        } else if child < 0 {
+            return;
+        }
+        if let Some(place) = place {
             for_each_stream(|stream| {
                 stream.endpoint.remove_number(place);
             });
-            family::release_child_place(place);
         }
+        family::release_child_place(place);
     });
 }
 
 /// In the child, its only thread.
 pub extern "C" fn fork_child(reserved: u32) {
     process::unless_confined((), || {
+        #[cfg(feature = "step-hooks")]
+        fastpath::stream::labels::on_fork_child();
+        exiting::on_fork_child();
         forget_thread();
         if family::process_place().is_none() {
+            // Nor has the child of one that has none.
+            family::become_child(None);
             return;
         }
         sharing::on_fork_child();
@@ -83,7 +95,8 @@ pub extern "C" fn fork_child(reserved: u32) {
         let is_known = family::become_child(place);
         status::forget_page();
         if !is_known {
-            // Its relatives could not tell whether it lives, nor it whether they do.
+            // Its relatives could not tell whether it lives, nor it whether they do. They have left what they knew of; this
+            // is for what another thread has opened meanwhile.
             for_each_stream(|stream| leave_for_good(&stream, Reason::Shared));
             process::turn_off(Reason::Shared);
         }
@@ -98,9 +111,8 @@ fn place_of(reserved: u32) -> Option<u32> {
 
 /// Whether exec closes this number.
 fn closes_on_exec(descriptor: c_int) -> bool {
-    const F_GETFD: c_int = 1;
-    const FD_CLOEXEC: usize = 1;
-    kernel_call::file_control(descriptor, F_GETFD, 0).is_ok_and(|flags| flags & FD_CLOEXEC != 0)
+    kernel_call::file_control(descriptor, F_GETFD, 0)
+        .is_ok_and(|flags| flags & FD_CLOEXEC as usize != 0)
 }
 
 /// Before exec: descriptors that survive must be plain kernel sockets by then; the others are closed by it. This process
@@ -144,14 +156,15 @@ pub extern "C" fn before_exec() {
 }
 
 /// exec in a child that is not in the books: of vfork, or of a fork that no hook saw. Its numbers need not be those of the
-/// table, and only the parent's books may be right; but a ring that it would take with it is left here and now.
+/// table, and only the parent's books may be right; but a ring that it would take with it is left here and now. As before a
+/// spawn, what cannot be left without a reset stays: the parent reads on.
 fn leave_to_stranger() {
     for_each_stream(|stream| {
         if stream.is_bound()
             && upgrade::is_connection(&stream)
             && !closes_on_exec(stream.descriptor)
         {
-            leave_for_good(&stream, Reason::Inherited);
+            leave_in_order(&stream, Reason::Inherited);
         }
     });
 }
@@ -159,6 +172,7 @@ fn leave_to_stranger() {
 /// exec has failed: this process holds its numbers after all.
 pub extern "C" fn after_failed_exec() {
     process::unless_confined((), || {
+        let name = family::process_place();
         if !family::stay() || family::ensure().is_err() {
             return;
         }
@@ -168,7 +182,7 @@ pub extern "C" fn after_failed_exec() {
         for_each_stream(|stream| {
             stream.endpoint.add_numbers(place, 1);
         });
-        sharing::after_failed_exec();
+        sharing::after_failed_exec(name);
     });
 }
 
@@ -194,7 +208,69 @@ pub extern "C" fn at_exit() {
             return;
         }
         status::report();
-        for_each_stream(|stream| lifecycle::forget(stream.descriptor, true));
+        exiting::begin();
+        for_each_stream(|stream| lifecycle::forget(stream.descriptor, lifecycle::Number::Ends));
         family::leave_place();
     });
+}
+
+#[cfg(test)]
+#[expect(
+    unsafe_code,
+    reason = "forks, and takes a page of family memory away for a moment"
+)]
+mod tests {
+    use super::fork_child;
+    use core::ffi::{c_int, c_void};
+    use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+    use fastpath::family;
+
+    static PAGE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+    const PAGE_BYTES: usize = 4096;
+    static CHILD: AtomicI32 = AtomicI32::new(-1);
+
+    /// In the middle of a parting, as it reads the page: the process forks, as another thread of it might.
+    extern "C" fn on_fault(_signal: c_int) {
+        let (page, access) = (
+            PAGE.load(Ordering::Relaxed),
+            libc::PROT_READ | libc::PROT_WRITE,
+        );
+        // SAFETY: a page of family memory; fork, and in the child nothing that another thread's lock could hold up.
+        unsafe {
+            libc::mprotect(page, PAGE_BYTES, access);
+            let child = libc::fork();
+            if child == 0 {
+                fork_child(0);
+                libc::_exit(i32::from(!family::part()));
+            }
+            let mut status = -1;
+            libc::waitpid(child, &raw mut status, 0);
+            CHILD.store(status, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_child_of_a_child_without_a_place_does_not_go_on_with_a_parting_of_its_parents() {
+        family::ensure().expect("family memory");
+        let block = family::allocate_endpoint().expect("an endpoint").0;
+        let mut status = -1;
+        // SAFETY: as above.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                // As where the table is full, or in a new namespace of process ids.
+                family::become_child(None);
+                let first = family::endpoint(0).map(core::ptr::from_ref);
+                let page = first.expect("an endpoint").cast_mut().cast();
+                PAGE.store(page, Ordering::Relaxed);
+                libc::signal(libc::SIGSEGV, on_fault as *const () as libc::sighandler_t);
+                libc::mprotect(page, PAGE_BYTES, libc::PROT_NONE);
+                let parted = family::part();
+                libc::_exit(i32::from(!parted) | CHILD.load(Ordering::Relaxed) >> 8 << 1);
+            }
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        }
+        family::free_endpoint(block);
+        assert_eq!(status, 0, "exit status {:#x}", status >> 8);
+    }
 }

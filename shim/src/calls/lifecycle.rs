@@ -4,47 +4,23 @@
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
+use super::choosing::{choice_of_far_name, is_tcp, may_go_fast};
 use super::{opt_in, sleepers};
 use crate::boundary::me;
 use crate::readiness::changes;
 use crate::{fd_table, process, status, upgrade};
 use core::ffi::{c_int, c_void};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use fastpath::endpoint::Endpoint;
+use fastpath::endpoint::{Endpoint, binding, role};
 use fastpath::family;
-use fastpath::kernel_call;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::stream::leave::Successor;
+use fastpath::stream::unbind::GivenUp;
 use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::Counter;
-use settings::{Choice, Mode, Protocol, Role};
-
-const EINPROGRESS: c_int = 115;
-const SOL_SOCKET: c_int = 1;
-const SO_PROTOCOL: c_int = 38;
-const IPPROTO_TCP: c_int = 6;
-
-/// Role of an endpoint, as in the statistics page.
-pub mod role {
-    /// Called connect().
-    pub const CONNECTING: u32 = 1;
-    /// Came from accept().
-    pub const ACCEPTING: u32 = 2;
-}
-
-/// Which rule applies to an address.
-#[must_use]
-pub fn choice(role: Role, address: [u8; 16], port: u16) -> Choice {
-    let v6 = Ipv6Addr::from(address);
-    let address = v6
-        .to_ipv4_mapped()
-        .map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4));
-    process::settings()
-        .rules
-        .decide(Protocol::Tcp, role, address, port)
-}
+use libc::{EINPROGRESS, EINTR, SHUT_RD, SHUT_RDWR};
+use settings::{Choice, Mode};
 
 /// listen() is about to be called.
 pub extern "C" fn before_listen(descriptor: c_int) {
@@ -63,8 +39,12 @@ pub extern "C" fn before_close_range(first: u32, last: u32) {
         }
         let last = last.min(c_int::MAX as u32) as c_int;
         if let Ok(first) = c_int::try_from(first) {
-            fd_table::for_each(first, last, |descriptor, _, _, _| forget(descriptor, true));
-            fd_table::for_each_instance(first, last, |descriptor| forget(descriptor, true));
+            fd_table::for_each(first, last, |descriptor, _, _, _| {
+                forget(descriptor, Number::Closes);
+            });
+            fd_table::for_each_instance(first, last, |descriptor| {
+                forget(descriptor, Number::Closes);
+            });
         }
     });
 }
@@ -79,45 +59,46 @@ pub unsafe extern "C" fn after_connect(
     length: u32,
     result: c_int,
     error: c_int,
-) -> c_int {
-    process::unless_confined(0, || {
+) {
+    process::unless_confined((), || {
         process::complain();
-        if result != 0 && error != EINPROGRESS {
+        if result != 0 && !matches!(error, EINPROGRESS | EINTR) {
             after_failed_attempt(descriptor);
-            return 0;
+            return;
         }
         if !(process::is_on() || process::has_failed_strictly())
             || (address as usize) < 4096
             || length < 16
         {
-            return 0;
+            return;
         }
-        let mut bytes = [0u8; 28];
-        let length = (length as usize).min(bytes.len());
-        // SAFETY: connect() has just read the address from there.
-        unsafe { core::ptr::copy_nonoverlapping(address.cast::<u8>(), bytes.as_mut_ptr(), length) };
-        let Some((far, port)) = kernel_call::internet_name(&bytes) else {
-            return 0;
+        // SAFETY: connect() has just read that many bytes from there.
+        let Some((choice, kin)) = (unsafe { choice_of_far_name(address.cast(), length as usize) })
+        else {
+            return;
         };
         if let Some((_, _, endpoint)) = fd_table::get(descriptor)
             && endpoint.role.get() == role::CONNECTING
         {
-            return 0; // the second connect() of a non-blocking socket
+            return; // a second connect(): the attempt was under way
         }
-        let is_tcp = fd_table::is_tcp_stream(descriptor) || is_tcp(descriptor);
-        if !is_tcp || choice(Role::Client, far, port) == Choice::Kernel {
+        let facts = fd_table::facts(descriptor);
+        let is_tcp = facts.is_tcp_stream() || is_tcp(descriptor);
+        if !is_tcp || choice == Choice::Kernel {
             fd_table::drop_facts(descriptor);
-            return 0;
+            changes::not_managed(descriptor);
+            return;
         }
-        let wish = fd_table::wish(descriptor);
-        if let Err(reason) = manage(descriptor, role::CONNECTING) {
-            strictly_refuse(descriptor, reason, wish);
-        } else if let Some(stream) = fd_table::stream(descriptor) {
-            opt_in::inherit(&stream, wish);
-            upgrade::after_connect(&stream, result == 0);
+        let wish = facts.wish();
+        match manage(descriptor, role::CONNECTING) {
+            Err(reason) => strictly_refuse(descriptor, reason, wish),
+            Ok(stream) => {
+                opt_in::inherit(&stream, wish);
+                stream.endpoint.kin.set(kin);
+                upgrade::after_connect(&stream, result == 0);
+            }
         }
-        0
-    })
+    });
 }
 
 /// A socket whose attempt to connect has failed may be used for another one. What was learned of the first is none of
@@ -131,7 +112,7 @@ fn after_failed_attempt(descriptor: c_int) {
         && !stream.is_bound()
     {
         let wish = opt_in::wish_of(&stream);
-        forget(descriptor, true);
+        forget(descriptor, Number::Stays);
         let _ = fd_table::set_wish(descriptor, wish);
     }
 }
@@ -139,57 +120,33 @@ fn after_failed_attempt(descriptor: c_int) {
 /// accept() has returned a connection.
 pub extern "C" fn after_accept(listener: c_int, descriptor: c_int) {
     process::unless_confined((), || {
-        if fd_table::is_used(descriptor) {
+        if fd_table::word_of(descriptor) != 0 {
             number_returned(descriptor);
+            // Facts about an earlier socket of this number, which was closed behind us.
+            fd_table::drop_facts(descriptor);
         }
-        // Facts about an earlier socket of this number, which was closed behind us.
-        fd_table::drop_facts(descriptor);
         if !(process::is_on() || process::has_failed_strictly()) {
             return;
         }
-        if !fd_table::accepts_fast(listener).unwrap_or_else(|| may_go_fast(listener, descriptor)) {
+        let facts = fd_table::facts(listener);
+        let fast = facts.accepts_fast();
+        if !fast.unwrap_or_else(|| may_go_fast(listener, descriptor)) {
             return;
         }
-        if let Err(reason) = manage(descriptor, role::ACCEPTING) {
-            strictly_refuse(descriptor, reason, fd_table::wish(listener));
-        } else if let Some(stream) = fd_table::stream(descriptor) {
-            opt_in::inherit(&stream, fd_table::wish(listener));
+        match manage(descriptor, role::ACCEPTING) {
+            Err(reason) => strictly_refuse(descriptor, reason, facts.wish()),
+            Ok(stream) => {
+                opt_in::inherit(&stream, facts.wish());
+                stream.endpoint.kin.set(listener as u32);
+            }
         }
     });
 }
 
-/// Asks the kernel and the rules about a connection that `listener` has accepted, and remembers for the next ones what
-/// does not depend on where they were reached. (One listener can accept at several ports, by TPROXY or BPF; those of the
-/// fast ones are looked at again before anything is done for them.)
-fn may_go_fast(listener: c_int, descriptor: c_int) -> bool {
-    let Some((own, port)) = kernel_call::own_name(descriptor) else {
-        return false;
-    };
-    let fast = choice(Role::Server, own, port) == Choice::Fast;
-    if fast && !is_tcp(descriptor) {
-        return false;
-    }
-    let everywhere = process::settings()
-        .rules
-        .decide_everywhere(Protocol::Tcp, Role::Server, port);
-    if everywhere.is_some() && fd_table::ensure().is_ok() {
-        fd_table::set_accepts_fast(listener, Some(fast));
-    }
-    fast
-}
-
-/// Whether the kernel says that it is TCP.
-pub fn is_tcp(descriptor: c_int) -> bool {
-    kernel_call::socket_option::<c_int>(descriptor, SOL_SOCKET, SO_PROTOCOL) == Ok(IPPROTO_TCP)
-}
-
 /// Begins to manage a socket: an endpoint in family memory, a row in the statistics page, a word in the table.
-fn manage(descriptor: c_int, role: u32) -> Result<(), Reason> {
-    let managed = begin_managing(descriptor, role);
-    if let Err(reason) = managed {
-        TROUBLE.store(reason as u32, Ordering::Relaxed);
-    }
-    managed
+fn manage(descriptor: c_int, role: u32) -> Result<Stream, Reason> {
+    begin_managing(descriptor, role)
+        .inspect_err(|reason| TROUBLE.store(*reason as u32, Ordering::Relaxed))
 }
 
 /// Why a socket could not be managed lately, as a reason; 0 = none.
@@ -208,7 +165,8 @@ fn strictly_refuse(descriptor: c_int, reason: Reason, wish: Option<bool>) {
     }
 }
 
-fn begin_managing(descriptor: c_int, role: u32) -> Result<(), Reason> {
+#[inline]
+fn begin_managing(descriptor: c_int, role: u32) -> Result<Stream, Reason> {
     if let Some(reason) = process::reason_when_off() {
         return Err(reason);
     }
@@ -222,32 +180,25 @@ fn begin_managing(descriptor: c_int, role: u32) -> Result<(), Reason> {
     family::ensure().map_err(crate::discovery::reason_of)?;
     let place = family::process_place().ok_or(Reason::TooManySockets)?;
     status::ensure_page();
-    let (index, endpoint) = family::allocate_endpoint().ok_or(Reason::TooManySockets)?;
-    endpoint.role.set(role);
-    endpoint.next_turn.set(1);
-    endpoint.wished.store(1, Ordering::Relaxed);
-    endpoint.reason.store(
-        if process::settings().mode == Mode::OptIn {
-            Reason::NotOptedIn
-        } else {
-            Reason::NotYet
-        } as u32,
-        Ordering::Relaxed,
-    );
-    if !endpoint.add_numbers(place, 1) {
-        family::free_endpoint(index);
-        return Err(Reason::TooManySockets);
-    }
-    status::open_row(endpoint, index, descriptor, role);
+    let reason = if process::settings().mode == Mode::OptIn {
+        Reason::NotOptedIn
+    } else {
+        Reason::NotYet
+    };
+    let (index, endpoint) = family::begin_endpoint(place, |index, endpoint| {
+        endpoint.role.set(role);
+        endpoint.next_turn.set(1);
+        endpoint.reason.store(reason as u32, Ordering::Relaxed);
+        status::open_row(endpoint, index, descriptor, role);
+    })
+    .ok_or(Reason::TooManySockets)?;
     count(Counter::SocketsSeen, 1);
     fd_table::note(descriptor);
-    fd_table::set(
-        descriptor,
-        index,
-        endpoint.generation.load(Ordering::Acquire),
-    );
-    crate::readiness::changes::managed(descriptor);
-    Ok(())
+    let generation = endpoint.generation.load(Ordering::Acquire);
+    fd_table::set(descriptor, index, generation);
+    let stream = Stream::new(endpoint, generation, descriptor, me());
+    changes::managed(&stream);
+    Ok(stream)
 }
 
 /// The kernel returned a number that the table still knows: it was closed behind us (POSIX.md R11).
@@ -255,7 +206,18 @@ pub extern "C" fn number_returned(descriptor: c_int) {
     process::unless_confined((), || {
         // A vfork child's numbers are its own; ours stay what they are.
         if process::is_own() {
-            forget(descriptor, false);
+            forget(descriptor, Number::Closed);
+        }
+    });
+}
+
+/// connect() to AF_UNSPEC is about to be called, which dissolves the connection; the socket may be connected again. So the
+/// channel is left now if this is its last number, and nothing is kept for those who sleep on it: they would leave it later,
+/// under the next connection. They find an end.
+pub extern "C" fn before_dissolving(descriptor: c_int) {
+    process::unless_confined((), || {
+        if process::is_own() {
+            forget(descriptor, Number::Stays);
         }
     });
 }
@@ -266,39 +228,72 @@ pub extern "C" fn before_close(descriptor: c_int) {
         // A vfork child closes its copy of the number; ours stays what it is.
         if process::is_own() {
             sleepers::keep(descriptor);
-            forget(descriptor, true);
+            forget(descriptor, Number::Closes);
         }
     });
 }
 
-/// A number no longer means its endpoint; `open`: the kernel socket still exists under it.
-pub fn forget(descriptor: c_int, open: bool) {
+/// What becomes of a number that no longer means its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// It is about to be closed; until then the kernel's socket exists under it.
+    Closes,
+    /// The same, with the process: what was bound is remembered, for other threads may still call by the number
+    /// ([`super::exiting`]).
+    Ends,
+    /// It goes on naming the socket, without a connection.
+    Stays,
+    /// It was closed behind us.
+    Closed,
+}
+
+/// A number no longer means its endpoint.
+pub fn forget(descriptor: c_int, number: Number) {
+    let open = number != Number::Closed;
     if changes::set_number_gone(descriptor) {
         return;
     }
-    let Some((index, generation, endpoint)) = fd_table::take(descriptor) else {
+    let is_bound = || {
+        fd_table::stream(descriptor)
+            .is_some_and(|stream| stream.endpoint.binding.load(Ordering::Acquire) != binding::NONE)
+    };
+    let meant = if number == Number::Ends && is_bound() {
+        fd_table::take_and_remember(descriptor)
+    } else {
+        fd_table::take(descriptor)
+    };
+    let Some((index, generation, endpoint)) = meant else {
         return;
     };
     let Some(place) = family::process_place() else {
         return;
     };
-    // Another thread may be acting for the connection under this number, which the kernel gives to others now.
-    Stream::new(endpoint, generation, descriptor, me()).wait_for_helpers();
-    let last = endpoint.remove_number(place);
     let stream = Stream::new(endpoint, generation, descriptor, me());
+    let last = if endpoint.binding.load(Ordering::Acquire) == binding::NONE {
+        endpoint.remove_number_unbound(place)
+    } else {
+        // Another thread may be acting for the connection under this number, which the kernel gives to others now.
+        stream.wait_for_helpers();
+        endpoint.remove_number(place)
+    };
     if last {
         upgrade::drop_negotiation(&stream);
     }
     // Nobody asks again: it must be right now.
     let ends = last && !endpoint.clear_the_dead(place);
-    if ends && open {
-        stream.leave(Successor::Nobody);
+    let mut given = None;
+    // Without a binding there is nothing to leave.
+    if ends && open && endpoint.binding.load(Ordering::Acquire) != binding::NONE {
+        given = stream.leave(Successor::Nobody).given;
         if stream.drained.get() {
             // A bell that was meant for a set, over whichever of its connections, is gone before its sleeper looked.
             process::readiness_changed(&stream);
         }
     }
-    changes::socket_number_gone(index, generation, descriptor, open, last);
+    if number == Number::Stays {
+        changes::socket_goes_on_unmanaged(index, generation, descriptor);
+    }
+    changes::socket_number_gone(index, generation, (descriptor, number), last, ends);
     if !last {
         sleepers::release_if_unused(endpoint);
         return;
@@ -306,36 +301,33 @@ pub fn forget(descriptor: c_int, open: bool) {
     if !ends {
         return;
     }
-    if !stream.retire() {
-        return;
+    let retired = stream.retire();
+    if retired {
+        upgrade::ended(endpoint);
+        status::close_row(endpoint);
+        // Closed behind us: nobody has left.
+        given = given.or_else(|| stream.hand_slot_out());
     }
-    status::close_row(endpoint);
-    give_channel_back(endpoint);
-    family::free_endpoint(index);
+    if let Some(given) = given {
+        give_back(endpoint, given);
+    }
+    if retired {
+        family::free_endpoint(index);
+    }
 }
 
-/// This side has left: its slot and its part in the channel are given back, once.
-pub fn give_channel_back(endpoint: &'static Endpoint) {
-    if endpoint.channel.get() == 0 {
-        return;
-    }
+/// This side has left: its slot and its part in the channel are given back.
+pub fn give_back(endpoint: &'static Endpoint, given: GivenUp) {
     changes::channel_leaves(endpoint);
-    // Two threads may have made the same socket a plain one.
-    let Some(index) = endpoint.channel.take().checked_sub(1) else {
-        return;
-    };
-    if let Some(channel) = fastpath::channel::table::get(index) {
-        channel.slot_leave(endpoint.slot.get(), endpoint.slot_generation.get());
-        channel.release();
-    }
+    given.channel.slot_leave(given.slot, given.generation);
+    given.channel.release();
 }
 
-/// shutdown() is about to be called; what `after_shutdown` must do (0 nothing, 1 end the writing shutdown).
-pub extern "C" fn before_shutdown(descriptor: c_int, how: c_int) -> c_int {
-    const SHUT_RD: c_int = 0;
-    const SHUT_RDWR: c_int = 2;
+/// shutdown() is about to be called on what `word` of the table means; 1: [`after_shutdown`] must follow, the endpoint's
+/// sending lock is held.
+pub extern "C" fn before_shutdown(word: u64, descriptor: c_int, how: c_int) -> c_int {
     process::unless_confined(0, || {
-        let Some(stream) = fd_table::stream(descriptor) else {
+        let Some(stream) = meant(word, descriptor) else {
             return 0;
         };
         if !(SHUT_RD..=SHUT_RDWR).contains(&how) {
@@ -349,14 +341,20 @@ pub extern "C" fn before_shutdown(descriptor: c_int, how: c_int) -> c_int {
     })
 }
 
-/// shutdown() has returned.
-pub extern "C" fn after_shutdown(descriptor: c_int, _follow: c_int, _result: c_int) {
-    process::unless_confined((), || {
-        if let Some(stream) = fd_table::stream(descriptor) {
+/// shutdown() has returned. Another thread may have seen the end and closed the number: the lock is the endpoint's, which
+/// stays what it is as long as it is held.
+pub extern "C" fn after_shutdown(word: u64, descriptor: c_int) {
+    process::guarded_hook((), || {
+        if let Some(stream) = meant(word, descriptor) {
             stream.end_shutdown();
             process::readiness_changed(&stream);
         }
     });
+}
+
+fn meant(word: u64, descriptor: c_int) -> Option<Stream> {
+    let (generation, endpoint) = fd_table::meant_by(word)?;
+    Some(Stream::new(endpoint, generation, descriptor, me()))
 }
 
 /// dup(), dup2(), dup3() or F_DUPFD made `to` mean what `from` means.
@@ -374,7 +372,7 @@ pub extern "C" fn duplicated(from: c_int, to: c_int) {
             return;
         }
         if fd_table::is_used(to) {
-            forget(to, false);
+            forget(to, Number::Closed);
         }
         if changes::set_duplicated(from, to) {
             return;

@@ -1,13 +1,13 @@
 //! Axio's own requests on a descriptor: accelerate, release, status. The contract is `kmod-interface/include/axio.h`.
 //!
 //! A connected socket that is managed has an endpoint, and the answer is there. A socket that is not connected yet has
-//! none: its wish waits in the descriptor table ([`fd_table::wish`]) until connect() or accept() makes one.
+//! none: its wish waits in the descriptor table ([`fd_table::facts`]) until connect() or accept() makes one.
 #![expect(
     unsafe_code,
     reason = "reads and writes the program's argument, as ioctl() does"
 )]
 
-use super::lifecycle::{choice, is_tcp};
+use super::choosing::{choice, is_tcp};
 use crate::{fd_table, process, status, upgrade};
 use core::ffi::{c_int, c_void};
 use fastpath::kernel_call;
@@ -15,13 +15,8 @@ use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 use kmod_interface::ioctl::{AXIO_SIOCACCEL, Acceleration, STATUS_VERSION, Status, path, state};
 use kmod_interface::reason::Reason;
+use libc::{EFAULT, EINVAL, EOPNOTSUPP, SO_PROTOCOL, SOL_SOCKET};
 use settings::{Choice, Mode, Role};
-
-const SOL_SOCKET: c_int = 1;
-const SO_PROTOCOL: c_int = 38;
-const EINVAL: c_int = 22;
-const EFAULT: c_int = 14;
-const EOPNOTSUPP: c_int = 95;
 
 /// Answers one of the two requests: 0 or minus errno, or nothing when `descriptor` is no socket and the kernel is to
 /// refuse.
@@ -46,7 +41,7 @@ pub unsafe fn answer(descriptor: c_int, request: u64, argument: *mut c_void) -> 
         let now = match &managed {
             Some(stream) => {
                 ask(stream, enable == 1);
-                status::status_of(stream.endpoint)
+                status::status_of(stream)
             }
             None => ask_unmanaged(descriptor, enable == 1),
         };
@@ -56,7 +51,7 @@ pub unsafe fn answer(descriptor: c_int, request: u64, argument: *mut c_void) -> 
         Some(result(reason))
     } else {
         let now = match &managed {
-            Some(stream) => status::status_of(stream.endpoint),
+            Some(stream) => status::status_of(stream),
             None => unmanaged(unmanaged_reason(descriptor)),
         };
         // SAFETY: as above.
@@ -112,7 +107,7 @@ fn ask(stream: &Stream, accelerate: bool) {
         endpoint
             .reason
             .store(Reason::NotYet as u32, Ordering::Relaxed);
-        status::update_row(endpoint);
+        status::update_row(stream);
     }
     if lifted || was_wished {
         stream.wish();
@@ -146,7 +141,7 @@ fn unmanaged_reason(descriptor: c_int) -> Reason {
         return reason;
     }
     let Some((far, far_port)) = kernel_call::far_name(descriptor) else {
-        return match fd_table::wish(descriptor) {
+        return match fd_table::facts(descriptor).wish() {
             Some(true) => Reason::NotYet,
             Some(false) => Reason::Released,
             None if process::settings().mode == Mode::OptIn => Reason::NotOptedIn,

@@ -13,39 +13,20 @@ use fastpath::stream::line::shadow;
 use fastpath::sync::Ordering;
 use kmod_interface::ioctl::{AXIO_SIOCACCEL, AXIO_SIOCSTATUS};
 use kmod_interface::reason::Reason;
+use libc::{
+    EACCES, F_GETFL, F_SETFL, F_SETOWN, FIOASYNC, FIONREAD, IPPROTO_TCP, SO_ATTACH_BPF,
+    SO_ATTACH_FILTER, SO_ERROR, SO_OOBINLINE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP,
+    SO_TIMESTAMP_NEW, SO_TIMESTAMPING, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW,
+    SO_ZEROCOPY, SOL_SOCKET, TCP_CORK, TCP_INQ, TCP_NODELAY, TCP_REPAIR, TCP_ULP,
+    TCP_ZEROCOPY_RECEIVE,
+};
 
-const SOL_SOCKET: c_int = 1;
-const IPPROTO_TCP: c_int = 6;
-const TCP_NODELAY: c_int = 1;
-const TCP_CORK: c_int = 3;
-const TCP_ULP: c_int = 31;
-const TCP_REPAIR: c_int = 19;
-const TCP_ZEROCOPY_RECEIVE: c_int = 35;
-const TCP_INQ: c_int = 36;
-const SO_RCVLOWAT: c_int = 18;
-const SO_OOBINLINE: c_int = 10;
-const SO_ERROR: c_int = 4;
-const SO_PEEK_OFF: c_int = 42;
-const SO_ATTACH_FILTER: c_int = 26;
-const SO_ATTACH_BPF: c_int = 50;
-const SO_ZEROCOPY: c_int = 60;
-const SO_TIMESTAMP: c_int = 29;
-const SO_TIMESTAMPNS: c_int = 35;
-const SO_TIMESTAMPING: c_int = 37;
-const SO_TIMESTAMP_NEW: c_int = 63;
-const SO_TIMESTAMPNS_NEW: c_int = 64;
-const SO_TIMESTAMPING_NEW: c_int = 65;
-const FIONREAD: u64 = 0x541B;
+// Those of sockios.h and fcntl.h that libc does not name.
 const SIOCOUTQ: u64 = 0x5411;
-const FIOASYNC: u64 = 0x5452;
 const SIOCATMARK: u64 = 0x8905;
-const F_SETOWN: c_int = 8;
-const F_GETFL: c_int = 3;
-const F_SETFL: c_int = 4;
 const F_SETSIG: c_int = 10;
 const F_SETOWN_EX: c_int = 15;
-const O_ASYNC: u64 = 0o20000;
-const EACCES: c_int = 13;
+const O_ASYNC: u64 = libc::O_ASYNC as u64;
 
 /// The shim has answered; the trampoline does not ask the kernel.
 const ANSWERED: c_int = 1;
@@ -309,16 +290,8 @@ pub unsafe extern "C" fn request(
 }
 
 /// Before fcntl().
-///
-/// # Safety
-/// The program's own arguments.
-pub unsafe extern "C" fn control(
-    descriptor: c_int,
-    command: c_int,
-    argument: u64,
-    _result: *mut c_int,
-) -> c_int {
-    process::unless_confined(PASS, || {
+pub extern "C" fn control(descriptor: c_int, command: c_int, argument: u64) {
+    process::unless_confined((), || {
         let asynchronous = match command {
             F_SETOWN | F_SETSIG | F_SETOWN_EX => true,
             F_SETFL => argument & O_ASYNC != 0,
@@ -327,6 +300,5 @@ pub unsafe extern "C" fn control(
         if asynchronous && let Some(stream) = fd_table::stream(descriptor) {
             upgrade::give_up(&stream, Reason::KernelFeature);
         }
-        PASS
-    })
+    });
 }

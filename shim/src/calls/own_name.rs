@@ -5,13 +5,13 @@
     reason = "writes the program's arguments, as getsockname() does"
 )]
 
-use super::lifecycle::role;
 use crate::{fd_table, process, upgrade};
 use core::ffi::{c_int, c_void};
+use fastpath::endpoint::role;
 use fastpath::kernel_call;
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+const AF_INET: u16 = libc::AF_INET as u16;
+const AF_INET6: u16 = libc::AF_INET6 as u16;
 /// struct sockaddr_in and struct sockaddr_in6: family, port, address; the rest is zero.
 const NAME_BYTES: u32 = 16;
 const NAME6_BYTES: u32 = 28;

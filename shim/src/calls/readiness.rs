@@ -8,9 +8,10 @@ use crate::process;
 use crate::readiness::control;
 use crate::readiness::descriptor_sets::{self, Poll};
 use crate::readiness::exposed;
-use crate::readiness::kernel_set::{DELETE, EINTR, Event};
+use crate::readiness::kernel_set::{DELETE, Event};
 use crate::readiness::wait::{self, Action, Wait};
 use core::ffi::{c_int, c_void};
+use libc::EINTR;
 
 /// epoll_ctl() on a managed socket, or on a set that has some. True: `error` is the answer, 0 for success.
 ///

@@ -11,26 +11,25 @@
 //! K2. A thread that is in a call but not asleep is not waited for: it finds the number gone, as on other Unixes.
 
 use super::lifecycle;
-use crate::boundary::{Call, me};
+use crate::boundary::Call;
 use crate::fd_table;
 use core::ffi::c_int;
-use fastpath::endpoint::{Endpoint, Holder};
+use fastpath::endpoint::{Endpoint, Holder, binding};
 use fastpath::family;
 use fastpath::memory::descriptor::Descriptor;
-use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 
 fn own_holder(endpoint: &'static Endpoint) -> Option<&'static Holder> {
     family::process_place().and_then(|place| endpoint.holder(place))
 }
 
-/// A transfer is about to sleep (`true`), or awake again.
-pub fn count(endpoint: &'static Endpoint, sleeps: bool) {
+/// A transfer on that life of the endpoint is about to sleep (`true`), or awake again.
+pub fn count(endpoint: &'static Endpoint, generation: u32, sleeps: bool) {
     if let Some(holder) = own_holder(endpoint) {
         if sleeps {
-            holder.asleep_in_transfer.fetch_add(1, Ordering::SeqCst);
+            holder.asleep_in_transfer.enter(generation);
         } else {
-            holder.asleep_in_transfer.fetch_sub(1, Ordering::SeqCst);
+            holder.asleep_in_transfer.leave(generation);
         }
     }
 }
@@ -40,13 +39,14 @@ pub fn keep(descriptor: c_int) {
     let Some((index, generation, endpoint)) = fd_table::get(descriptor) else {
         return;
     };
+    // Nobody sleeps for an endpoint without a channel but inside the program's own call.
+    if endpoint.binding.load(Ordering::Acquire) != binding::BOUND {
+        return;
+    }
     let Some(holder) = own_holder(endpoint) else {
         return;
     };
-    if holder.asleep_in_transfer.load(Ordering::SeqCst) == 0
-        || holder.numbers.load(Ordering::Acquire) != 1
-        || !Stream::new(endpoint, generation, descriptor, me()).is_bound()
-    {
+    if !holder.asleep_in_transfer.any() || holder.numbers.load(Ordering::Acquire) != 1 {
         return;
     }
     let Ok(duplicate) = crate::discovery::private_duplicate(descriptor) else {
@@ -68,9 +68,7 @@ pub fn release_if_unused(endpoint: &'static Endpoint) {
     let Some(holder) = own_holder(endpoint) else {
         return;
     };
-    if holder.kept.load(Ordering::SeqCst) == 0
-        || holder.asleep_in_transfer.load(Ordering::SeqCst) != 0
-    {
+    if holder.kept.load(Ordering::SeqCst) == 0 || holder.asleep_in_transfer.any() {
         return;
     }
     // Whoever takes it out closes it.
@@ -79,7 +77,7 @@ pub fn release_if_unused(endpoint: &'static Endpoint) {
     };
     let number = number as c_int;
     if fd_table::get(number).is_some_and(|(_, _, found)| core::ptr::eq(found, endpoint)) {
-        lifecycle::forget(number, true);
+        lifecycle::forget(number, lifecycle::Number::Closes);
         drop(Descriptor::from_number(number));
     }
 }

@@ -5,8 +5,10 @@
 //! spins as WAITING.md says, arms, and sleeps in the trampoline. `after_*` goes on from there.
 //!
 //! * [`quick`]: a plain buffer by the ring, without any of the rest.
+//! * [`plain`]: the program's own call, and its count, where no channel is.
 //! * [`begin`]: the beginning of a general call.
 //! * [`send`], [`receive`]: one step of the stream after the other.
+//! * [`pipes`]: splice, whose bytes come from a pipe or go into one.
 //! * [`by_kernel`]: what the kernel carries.
 //! * [`spin`], [`sleep`]: waiting.
 //! * [`buffers`], [`flags`]: what the program hands over.
@@ -19,6 +21,8 @@ mod begin;
 mod buffers;
 mod by_kernel;
 mod flags;
+mod pipes;
+mod plain;
 mod quick;
 mod receive;
 mod send;
@@ -26,22 +30,24 @@ mod sleep;
 mod spin;
 
 pub use begin::{begin_receive, begin_send};
-pub use by_kernel::{enter_kernel_receive, enter_kernel_send};
+pub use by_kernel::enter_kernel_send;
+pub use pipes::{begin_receive_to_pipe, begin_send_from_pipe};
+pub use plain::{
+    abandon_plain_receive, abandon_plain_send, after_plain_receive, after_plain_send,
+    enter_plain_receive, enter_plain_receive_of_many, enter_plain_send,
+};
 pub use quick::{receive_quickly, send_file_quickly, send_quickly};
 
 use super::sleepers;
 use crate::boundary::{Action, Call, Counted, me};
-use crate::{fd_table, process};
+use crate::process;
 use core::ffi::{c_int, c_long};
 use fastpath::kernel_call;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
-use flags::{MSG_DONTWAIT, MSG_PEEK};
 use kmod_interface::statistics::Counter;
-
-const EINTR: c_int = 4;
-const EAGAIN: c_int = 11;
+use libc::{EAGAIN, EINTR, F_GETFL, MSG_DONTWAIT, MSG_PEEK, O_NONBLOCK};
 
 /// Goes on after a kernel call that was counted.
 ///
@@ -85,40 +91,15 @@ fn after_step(call: &mut Call, action: Action) -> Action {
 pub unsafe extern "C" fn abandon(call: *mut core::ffi::c_void) {
     // SAFETY: as promised.
     let call = unsafe { &mut *call.cast::<Call>() };
-    if let Some(stream) = stream_of(call) {
-        uncount(call, &stream, 0);
-        if call.state().has_slept {
-            sleepers::call_ended(call);
+    // A panic must not meet the unwinding that cancels the thread: the program would be killed.
+    process::guarded_hook((), || {
+        if let Some(stream) = stream_of(call) {
+            uncount(call, &stream, 0);
+            if call.state().has_slept {
+                sleepers::call_ended(call);
+            }
         }
-    }
-}
-
-/// `room`: that is not the ring's to say (another carrier, an end); the send tells.
-const ANY_ROOM: usize = usize::MAX;
-
-/// Bytes that a send would take now without blocking. When there is no room, whoever waits for some will hear of it, as
-/// behind a send that says EAGAIN.
-pub extern "C" fn room(descriptor: c_int) -> usize {
-    process::guarded_hook(0, || {
-        let Some(stream) = fd_table::stream(descriptor) else {
-            return ANY_ROOM;
-        };
-        let endpoint = stream.endpoint;
-        let by_ring = stream.is_bound()
-            && endpoint.tx_ep.get() & 1 == 1
-            && endpoint.over.get() | endpoint.write_shut.get() | endpoint.broken.get() == 0;
-        if !by_ring {
-            return ANY_ROOM;
-        }
-        let room = stream.room_bytes();
-        if room != 0 {
-            return room;
-        }
-        endpoint.out_blocked.store(1, Ordering::Release);
-        crate::readiness::changes::send_blocked(&stream);
-        // Room that came before that was noted tells nobody.
-        stream.room_bytes()
-    })
+    });
 }
 
 /// The stream of a call that has slept or been in the kernel; nothing when its endpoint has ended meanwhile.
@@ -143,7 +124,7 @@ fn uncount(call: &mut Call, stream: &Stream, bytes: usize) {
         }),
         Counted::Asleep(armed) => {
             stream.finish_sleep(armed);
-            sleepers::count(stream.endpoint, false);
+            sleepers::count(stream.endpoint, stream.generation, false);
         }
     }
 }
@@ -156,11 +137,9 @@ fn after_stream(stream: &Stream) {
 }
 
 fn is_nonblocking(call: &mut Call) -> bool {
-    const F_GETFL: c_int = 3;
-    const O_NONBLOCK: usize = 0o4000;
     call.state().flags & MSG_DONTWAIT != 0
         || kernel_call::file_control(call.descriptor, F_GETFL, 0)
-            .is_ok_and(|flags| flags & O_NONBLOCK != 0)
+            .is_ok_and(|flags| flags & O_NONBLOCK as usize != 0)
 }
 
 fn would_block(call: &mut Call) -> Action {

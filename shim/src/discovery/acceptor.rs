@@ -13,8 +13,9 @@ mod handshake;
 mod size;
 
 use super::clock::is_time;
+use super::negotiation::Negotiating;
 use super::patience::{Knocker, Patience, STALE_CLAIM_MS, STALE_LOOK_MS};
-use super::places::{Entered, Handle, Leave, Places};
+use super::places::{Handle, Places};
 use super::{Progress, confined};
 use answered::{Answered, Found};
 use fastpath::channel::{Channel, Role, table};
@@ -109,34 +110,20 @@ impl Acceptor {
         found.answer(tcp, pair, wanted).map(Some)
     }
 
-    /// One step, as [`super::Connector::advance`].
+    /// [`Self::advance_or_end`] for who is alone.
+    #[cfg(test)]
     pub fn advance(&mut self, tcp: BorrowedFd<'_>) -> Progress {
-        let entered = NEGOTIATIONS.enter(self.0, |negotiation| {
-            let progress = match negotiation.step(tcp) {
-                Ok(progress) => progress,
-                Err(reason) => Progress::Failed(reason),
-            };
-            match progress {
-                Progress::Pending => (progress, Leave::Keep),
-                Progress::Bound(_) | Progress::Failed(_) => {
-                    negotiation.end(|knocker| knocker.restore(tcp));
-                    (progress, Leave::Free)
-                }
-            }
-        });
-        match entered {
-            Entered::Inside(progress) => progress,
-            Entered::Busy => Progress::Pending,
-            Entered::Gone => Progress::Failed(Reason::TimedOut),
-        }
+        self.advance_or_end(tcp, || {})
+    }
+
+    /// One step, as [`super::Connector::advance_or_end`].
+    pub fn advance_or_end(&mut self, tcp: BorrowedFd<'_>, ending: impl FnOnce()) -> Progress {
+        NEGOTIATIONS.advance(self.0, tcp, ending)
     }
 
     /// Gives up: the socket's options are as they were, all descriptors closed.
     pub fn abandon(self, tcp: BorrowedFd<'_>) {
-        NEGOTIATIONS.enter(self.0, |negotiation| {
-            negotiation.end(|knocker| knocker.restore(tcp));
-            ((), Leave::Free)
-        });
+        NEGOTIATIONS.abandon(self.0, tcp);
     }
 
     /// For the busy: ends answers to claims whose connection has fallen silent. They hold slots and places for claims,
@@ -163,7 +150,7 @@ fn put(tag: u64, negotiation: Negotiation) -> Result<Acceptor, Reason> {
     handle.map(Acceptor).ok_or(Reason::TooManySockets)
 }
 
-impl Negotiation {
+impl Negotiating for Negotiation {
     fn step(&mut self, tcp: BorrowedFd<'_>) -> Result<Progress, Reason> {
         confined()?;
         if self.patience.rests() {
@@ -191,7 +178,7 @@ impl Negotiation {
     }
 
     /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after C was told
-    /// that its claim comes to nothing, or it would take the missing knock for a lie.
+    /// that its claim or its handshake comes to nothing, or it would take the missing knock for a lie.
     fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
         match core::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Answered(answered) => {
@@ -202,6 +189,7 @@ impl Negotiation {
                 channel.release();
             }
             Stage::Handshake(mut handshake) => {
+                handshake.forget_known();
                 restore(&mut self.knocker);
                 handshake.close();
                 handshake.drop_memory();
@@ -213,13 +201,7 @@ impl Negotiation {
 
 /// Ends negotiations whose connection nobody uses any more.
 fn reap() {
-    NEGOTIATIONS.for_each_idle(|negotiation| {
-        if !negotiation.patience.is_over() {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
-    });
+    NEGOTIATIONS.end_useless(|negotiation| negotiation.patience.is_over());
 }
 
 /// Ends answers whose connection has fallen silent.
@@ -228,13 +210,9 @@ fn reap_stale_claims() {
     if !is_time(&LOOKED_MS, STALE_LOOK_MS) {
         return;
     }
-    NEGOTIATIONS.for_each_idle(|negotiation| {
+    NEGOTIATIONS.end_useless(|negotiation| {
         let is_claim = matches!(negotiation.stage, Stage::Answered(_));
-        if !is_claim || !negotiation.patience.is_older_than(STALE_CLAIM_MS) {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
+        is_claim && negotiation.patience.is_older_than(STALE_CLAIM_MS)
     });
 }
 

@@ -1,21 +1,13 @@
 //! Monotonic time, and the thread's own.
 #![expect(unsafe_code, reason = "a raw system call with a local buffer")]
 
+use fastpath::clock::monotonic_ns;
 use fastpath::kernel_call::system_call;
 use fastpath::sync::{AtomicU64, Ordering};
-use rustix::time::{ClockId, clock_gettime};
-
-/// Nanoseconds on the monotonic clock.
-pub fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    (now.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(now.tv_nsec as u64)
-}
 
 /// Milliseconds on the monotonic clock; never 0.
 pub fn now_ms() -> u64 {
-    now_ns() / 1_000_000 + 1
+    monotonic_ns() / 1_000_000 + 1
 }
 
 /// True for one of those who ask when `interval_ms` have passed since this was last true.
@@ -40,7 +32,7 @@ pub fn thread_cpu_ns() -> u64 {
         0,
     ];
     // SAFETY: clock_gettime(2) writes one local `struct timespec`.
-    let result = unsafe { system_call(libc::SYS_clock_gettime as usize, arguments) };
+    let result = unsafe { system_call(libc::SYS_clock_gettime, arguments) };
     match (result, time) {
         (0, [seconds, nanoseconds]) => (seconds as u64)
             .wrapping_mul(1_000_000_000)

@@ -13,6 +13,7 @@ mod taken;
 use super::claim::{self, Claims, Standing};
 use super::look::FarEnd;
 use super::mailbox::Mailbox;
+use super::negotiation::Negotiating;
 use super::patience::{Knocker, Patience};
 use super::places::{Entered, Handle, Leave, Places};
 use super::{Bound, Progress, confined, look, offer};
@@ -39,10 +40,10 @@ pub enum Chance {
     ClaimOnly,
     /// The first chance of TRUST.md: claims, or a box when there is nowhere to claim.
     First,
-    /// The connection has left a channel that was too small: as `First`, but the far side may leave it a little later, and
+    /// The connection has left a channel that was too small: as `Later`, but the far side may leave it a little later, and
     /// looks only then.
     Seek,
-    /// Each later chance (8th, 64th, 512th): claims and a box.
+    /// Each later chance (8th, 64th, 512th, and those after claims that nobody heard): claims and a box.
     Later,
     /// So many bytes in one direction: as `Later`, but the far side looks only when it has seen twice as many, which may
     /// be hundreds of calls later.
@@ -83,6 +84,12 @@ fn box_tag(pair: &AddressPair) -> u64 {
     hash | 1
 }
 
+/// True while fewer boxes wait for an address than may.
+fn has_room_for_box(tag: u64) -> bool {
+    let is_free = || NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
+    is_free() || (end_idle(tag) && is_free())
+}
+
 impl Connector {
     /// Seeks the far end of a connection, before a send (TRUST.md step 1). `tcp` is connected.
     ///
@@ -118,8 +125,7 @@ impl Connector {
             }
         }
         let tag = box_tag(pair);
-        let is_free = || NEGOTIATIONS.count(|other| other == tag) < BOXES_PER_ADDRESS;
-        let may_box = is_free() || (end_idle(tag) && is_free());
+        let may_box = has_room_for_box(tag);
         let may_summon = has_channels && !has_slots && may_box;
         let is_claim_or_nothing = matches!(chance, Chance::Between | Chance::ClaimOnly);
         if is_claim_or_nothing && !has_slots && !may_summon {
@@ -135,8 +141,8 @@ impl Connector {
         let wants_box = match chance {
             Chance::Between => claims.is_summons(),
             Chance::ClaimOnly => false,
-            Chance::First | Chance::Seek => claims.is_summons() || !claims.is_any(),
-            Chance::Later | Chance::OneWay => true,
+            Chance::First => claims.is_summons() || !claims.is_any(),
+            Chance::Seek | Chance::Later | Chance::OneWay => true,
         };
         let mut mailbox = Mailbox::NONE;
         if wants_box && may_box {
@@ -175,27 +181,17 @@ impl Connector {
         }
     }
 
-    /// One step, at a call on the connection. Never blocks. After `Bound` or `Failed` the negotiation has ended, the
-    /// socket's options are as they were, and the handle finds nothing.
+    /// [`Self::advance_or_end`] for who is alone.
+    #[cfg(test)]
     pub fn advance(&mut self, tcp: BorrowedFd<'_>) -> Progress {
-        let entered = NEGOTIATIONS.enter(self.0, |negotiation| {
-            let progress = match negotiation.step(tcp) {
-                Ok(progress) => progress,
-                Err(reason) => Progress::Failed(reason),
-            };
-            match progress {
-                Progress::Pending => (progress, Leave::Keep),
-                Progress::Bound(_) | Progress::Failed(_) => {
-                    negotiation.end(|knocker| knocker.restore(tcp));
-                    (progress, Leave::Free)
-                }
-            }
-        });
-        match entered {
-            Entered::Inside(progress) => progress,
-            Entered::Busy => Progress::Pending,
-            Entered::Gone => Progress::Failed(Reason::TimedOut),
-        }
+        self.advance_or_end(tcp, || {})
+    }
+
+    /// One step, at a call on the connection. Never blocks. After `Bound` or `Failed` the negotiation has ended, the
+    /// socket's options are as they were, and the handle finds nothing. `Failed` with [`Reason::Negotiating`]: nobody has
+    /// heard the claims, and there was no box. `ending` is called before the handle finds nothing.
+    pub fn advance_or_end(&mut self, tcp: BorrowedFd<'_>, ending: impl FnOnce()) -> Progress {
+        NEGOTIATIONS.advance(self.0, tcp, ending)
     }
 
     /// A due turn, at which the far side will look: a box that nobody has dialled yet waits as long as a new one would.
@@ -211,10 +207,19 @@ impl Connector {
 
     /// Gives up: the socket's options are as they were, all descriptors closed.
     pub fn abandon(self, tcp: BorrowedFd<'_>) {
-        NEGOTIATIONS.enter(self.0, |negotiation| {
-            negotiation.end(|knocker| knocker.restore(tcp));
-            ((), Leave::Free)
+        NEGOTIATIONS.abandon(self.0, tcp);
+    }
+
+    /// At a later turn than the one at which it claimed, just behind a step: true when there is an open claim that nobody
+    /// has answered, and no box, but room for one. Whoever holds the far end has looked for claims since; it is a process
+    /// with which there is no channel yet, and hears only of a box.
+    pub fn is_unheard(self, pair: &AddressPair) -> bool {
+        let is_unheard = NEGOTIATIONS.enter(self.0, |negotiation| {
+            let claims = &negotiation.claims;
+            let waits = claims.is_any() && !claims.is_acknowledged() && !claims.is_summons();
+            (waits && !negotiation.mailbox.is_open(), Leave::Keep)
         });
+        is_unheard == Entered::Inside(true) && has_room_for_box(box_tag(pair))
     }
 
     /// True when it has a box, just after [`Connector::open`].
@@ -234,7 +239,7 @@ impl Connector {
     }
 }
 
-impl Negotiation {
+impl Negotiating for Negotiation {
     fn step(&mut self, tcp: BorrowedFd<'_>) -> Result<Progress, Reason> {
         confined()?;
         let have_met = self.admitted.is_some() || self.claims.is_acknowledged();
@@ -262,6 +267,9 @@ impl Negotiation {
                     return in_time.then_some(Progress::Pending).ok_or(Reason::TimedOut);
                 }
                 // A summons that is refused or not heard: nobody will come to the box.
+                Standing::Failed(Reason::PeerHasNoAxio) if !self.mailbox.is_open() => {
+                    return Err(Reason::Negotiating);
+                }
                 Standing::Failed(reason)
                     if !self.mailbox.is_open()
                         || (self.claims.is_summons() && self.admitted.is_none()) =>
@@ -287,6 +295,18 @@ impl Negotiation {
         Ok(Progress::Pending)
     }
 
+    /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after S can see
+    /// that the claims and the handshake are given up, or it would take the missing knock for a lie.
+    fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
+        self.claims.abandon();
+        self.forget_mapped();
+        restore(&mut self.knocker);
+        self.unmap();
+        self.mailbox.close();
+    }
+}
+
+impl Negotiation {
     fn step_box(&mut self, tcp: BorrowedFd<'_>) -> Result<Option<Bound>, Reason> {
         if self.admitted.is_none() {
             self.admitted = self.mailbox.admit(tcp, &self.pair)?;
@@ -307,15 +327,6 @@ impl Negotiation {
             self.take(tcp, received, far_end, far_process)?;
         }
         self.conclude(tcp)
-    }
-
-    /// Everything of the negotiation goes. `restore` puts the options back: before a name is let go, but after S can see
-    /// that the claims are given up, or it would take the missing knock for a lie.
-    fn end(&mut self, restore: impl FnOnce(&mut Knocker)) {
-        self.claims.abandon();
-        restore(&mut self.knocker);
-        self.unmap();
-        self.mailbox.close();
     }
 }
 

@@ -7,6 +7,7 @@ use super::look::{self, FarEnd};
 use super::mailbox::peer_credentials;
 use super::private::{Kept, PrivateDescriptor};
 use super::{clock, failure, knock, name, quota};
+use fastpath::clock::monotonic_ns;
 use fastpath::memory::descriptor::Descriptor;
 use fastpath::sync::{AtomicU64, Ordering};
 use kmod_interface::handshake::{AddressPair, End};
@@ -117,7 +118,7 @@ pub fn probe(tcp: BorrowedFd<'_>, pair: &AddressPair) -> Result<Option<Dialled>,
     let address = name::address(pair, End::Connecting);
     match TEMPER.dial(
         || name::dial(socket, &address),
-        clock::now_ns,
+        monotonic_ns,
         clock::thread_cpu_ns,
     ) {
         Ok(()) => {}

@@ -14,6 +14,7 @@ use fastpath::memory::descriptor::Descriptor;
 use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
+use libc::SO_BINDTOIFINDEX;
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -42,7 +43,6 @@ const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const INET_DIAG_SOCKOPT: u16 = 22;
 const TCP_ESTABLISHED: u8 = 1;
-const SO_BINDTOIFINDEX: i32 = 62;
 /// Answers to others' questions that are read over before giving up.
 const ANSWERS_READ: u32 = 4;
 
@@ -213,7 +213,7 @@ fn receive_from_kernel(netlink: BorrowedFd<'_>, answer: &mut [u8]) -> Result<usi
         &raw mut sender_bytes as usize,
     ];
     // SAFETY: both buffers are local or borrowed mutably, with their lengths.
-    let result = unsafe { system_call(libc::SYS_recvfrom as usize, arguments) };
+    let result = unsafe { system_call(libc::SYS_recvfrom, arguments) };
     match result {
         errno if errno < 0 => Err(-errno as i32),
         _ if sender[1] != 0 => Ok(0),

@@ -34,7 +34,7 @@ fn with_address(
         0,
     ];
     // SAFETY: bind(2) and connect(2) read the address, whose length is stated.
-    let result = unsafe { system_call(number as usize, arguments) };
+    let result = unsafe { system_call(number, arguments) };
     if result < 0 {
         Err(-result as i32)
     } else {
@@ -77,7 +77,7 @@ pub fn peer(socket: BorrowedFd<'_>, expected: &[u8; ADDRESS_BYTES]) -> PeerName 
         0,
     ];
     // SAFETY: the kernel writes at most `length` bytes and the length.
-    let result = unsafe { system_call(libc::SYS_getpeername as usize, arguments) };
+    let result = unsafe { system_call(libc::SYS_getpeername, arguments) };
     if result < 0 {
         return PeerName::Other;
     }

@@ -71,7 +71,7 @@ pub fn send(dialer: BorrowedFd<'_>, offer: &Offer, memories: [BorrowedFd<'_>; 2]
         0,
     ];
     // SAFETY: sendmsg(2) with a message of local parts.
-    let result = unsafe { system_call(libc::SYS_sendmsg as usize, arguments) };
+    let result = unsafe { system_call(libc::SYS_sendmsg, arguments) };
     match -result as i32 {
         _ if result >= 0 => Sent::Done,
         // C's end refuses descriptors until it knows us (SO_PASSRIGHTS), or its buffer is full.
@@ -119,7 +119,7 @@ pub fn receive(visitor: BorrowedFd<'_>) -> Result<Option<Received>, Reason> {
         0,
     ];
     // SAFETY: recvmsg(2) with a message of local parts, all writable.
-    let result = unsafe { system_call(libc::SYS_recvmsg as usize, arguments) };
+    let result = unsafe { system_call(libc::SYS_recvmsg, arguments) };
     if result < 0 {
         return match -result as i32 {
             libc::EAGAIN | libc::EINTR => Ok(None),

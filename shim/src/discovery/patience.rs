@@ -4,9 +4,8 @@ use super::{clock, knock};
 use fastpath::kernel_call::socket_option;
 use kmod_interface::limits::{HANDSHAKE_LIMIT_CALLS, HANDSHAKE_LIMIT_MS};
 use kmod_interface::reason::Reason;
+use libc::SO_COOKIE;
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
-
-const SO_COOKIE: i32 = 57;
 
 /// A claim whose connection makes no call for so long holds a slot, and a place, that others ask for in vain: it goes.
 pub const STALE_CLAIM_MS: u64 = 150;

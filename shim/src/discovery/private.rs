@@ -11,16 +11,16 @@ use fastpath::kernel_call::{file_control, resource_limit};
 use fastpath::memory::descriptor::Descriptor;
 use fastpath::sync::{AtomicU32, Ordering};
 use kmod_interface::reason::Reason;
+use libc::{F_DUPFD_CLOEXEC, RLIMIT_NOFILE};
 use rustix::fd::{BorrowedFd, RawFd};
 use rustix::fs::{AtFlags, StatxFlags};
 
-/// getrlimit(2): one more than the highest descriptor.
-const RLIMIT_NOFILE: usize = 7;
 /// Room kept below the limit for private descriptors.
-const PRIVATE_RANGE: u64 = 512;
-/// Descriptors are not moved higher than this, however high the limit: the kernel's table grows to the highest one, and
-/// every fork copies it.
-const HIGHEST_LIMIT: u64 = 4096;
+const PRIVATE_RANGE: u64 = 256;
+/// Descriptors are not moved higher than this, FD_SETSIZE, however high the limit. The kernel's table grows to the highest
+/// one; every fork copies it, and select(2) reads and writes as much of a program's sets as the table is long, whatever
+/// limit it was given: a program that says getdtablesize() has sets of FD_SETSIZE all the same.
+const HIGHEST_LIMIT: u64 = 1024;
 
 /// A descriptor of ours that lives between calls. `NONE` is no descriptor.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,6 @@ fn private_start() -> Result<u64, Reason> {
 
 /// A duplicate at a private number.
 pub(super) fn duplicate_high(number: RawFd) -> Result<Descriptor, Reason> {
-    const F_DUPFD_CLOEXEC: i32 = 1030;
     match file_control(number, F_DUPFD_CLOEXEC, private_start()? as usize) {
         Ok(high) => Ok(Descriptor::from_number(high as RawFd)),
         Err(errno) => Err(failure::of_errno(errno)),
@@ -62,6 +61,9 @@ pub(super) fn move_high(low: Descriptor) -> Result<Descriptor, Reason> {
         return Ok(low);
     }
     match duplicate_high(low.number()) {
+        Ok(high) if (high.number() as u64) < HIGHEST_LIMIT => Ok(high),
+        // All below was taken: it would make the table longer.
+        Ok(_) if low.number() > 2 => Ok(low),
         Ok(high) => Ok(high),
         // Full up there: where the kernel put it, unless that is a standard stream.
         Err(_) if low.number() > 2 => Ok(low),

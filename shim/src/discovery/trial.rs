@@ -10,16 +10,21 @@ mod burst;
 mod claim_attacks;
 mod descriptors;
 mod flow;
+mod giving_up;
+mod late;
 mod limits;
 mod offers;
 mod processes;
+mod strangers;
 
 use super::{Acceptor, Bound, Chance, Connector, Progress, Wanted, knock};
 use kmod_interface::handshake::AddressPair;
 use kmod_interface::reason::Reason;
+use late::{ATTEMPTS_MAX, is_late};
 use rustix::fd::BorrowedFd;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 pub const WANTED: Wanted = Wanted {
     class: 0,
@@ -80,72 +85,6 @@ pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// What came of an attempt in which not all was bound.
-pub struct Trouble {
-    text: String,
-    /// Troubles that are no lateness.
-    others: Vec<String>,
-}
-
-impl Trouble {
-    /// `troubles`: what went wrong with single connections, as the roles list it: `reason` or `number:reason`.
-    pub fn of<const N: usize>(text: String, troubles: [Option<&String>; N]) -> Trouble {
-        let others = troubles
-            .into_iter()
-            .flatten()
-            .flat_map(|list| list.split(','))
-            .map(|one| one.rsplit(':').next().unwrap_or(one))
-            .filter(|reason| !reason.is_empty() && !LATE.contains(reason))
-            .map(str::to_owned)
-            .collect();
-        Trouble { text, others }
-    }
-}
-
-/// How a connection ends whose time was over: the handshake took more than its second, its box was closed before
-/// anybody looked, or the exchanges were over before the handshake.
-const LATE: &[&str] = &["timed_out", "peer_has_no_axio", "nobody", "unfinished"];
-
-/// Repeats an attempt in which connections came too late (see [`LATE`]; any other trouble is a failure at once) while the
-/// machine was too busy for discovery, whose limit is a second from a box to its end: while a thread that wanted to run
-/// every few milliseconds had to wait for a large part of that, or all of it together took longer than one handshake may.
-pub fn unless_too_busy(attempt: impl Fn() -> Result<(), Trouble>) {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::{Duration, Instant};
-    const WAIT_MAX: Duration = Duration::from_millis(100);
-    const ATTEMPT_MAX: Duration = Duration::from_secs(1);
-    for _ in 0..8 {
-        let has_ended = AtomicBool::new(false);
-        let begin = Instant::now();
-        let (result, longest) = std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| {
-                let mut longest = Duration::ZERO;
-                while !has_ended.load(Ordering::Relaxed) {
-                    let before = Instant::now();
-                    std::thread::sleep(Duration::from_millis(2));
-                    longest = longest.max(before.elapsed());
-                }
-                longest
-            });
-            let result = attempt();
-            has_ended.store(true, Ordering::Relaxed);
-            (result, watcher.join().unwrap())
-        });
-        let Err(Trouble { text, others }) = result else {
-            return;
-        };
-        // Being late is the only way in which a busy machine may spoil an attempt.
-        assert!(others.is_empty(), "{text}: {others:?}");
-        let took = begin.elapsed();
-        assert!(
-            longest > WAIT_MAX || took > ATTEMPT_MAX,
-            "{text}; nobody waited longer than {longest:?}, all took {took:?}"
-        );
-        eprintln!("once more, a thread waited {longest:?}, all took {took:?}: {text}");
-    }
-    panic!("the machine is too busy for discovery");
-}
-
 impl Connection {
     pub fn open(&self, chance: Chance) -> Result<Connector, Reason> {
         Connector::open(fd(&self.c), &self.pair, chance)
@@ -180,14 +119,22 @@ impl Connection {
         }
         panic!("no end: {c_outcome:?} {s_outcome:?}");
     }
-    /// A whole handshake or claim, which must succeed.
+    /// A whole handshake or claim, which must succeed; but one that is late may be repeated.
     pub fn bind(&self, chance: Chance) -> (Bound, Bound) {
-        let c = self.open(chance).expect("open");
-        let s = self.probe().expect("probe").expect("somebody there");
-        match self.run(c, s) {
-            (Outcome::Bound(c), Outcome::Bound(s), _) => (c, s),
-            other => panic!("{other:?}"),
+        for _ in 0..ATTEMPTS_MAX {
+            let began = Instant::now();
+            let c = self.open(chance).expect("open");
+            let s = self.probe().expect("probe").expect("somebody there");
+            match self.run(c, s) {
+                (Outcome::Bound(c), Outcome::Bound(s), _) => return (c, s),
+                (c, s, _) if is_late(began) && (c.is_out_of_time() || s.is_out_of_time()) => {
+                    eprintln!("once more, all took {:?}: {c:?} {s:?}", began.elapsed());
+                    [c, s].into_iter().for_each(Outcome::end);
+                }
+                other => panic!("{other:?}"),
+            }
         }
+        panic!("the machine is too busy for discovery");
     }
 }
 
@@ -196,6 +143,22 @@ impl Connection {
 pub enum Outcome {
     Bound(Bound),
     Failed(Reason),
+}
+
+impl Outcome {
+    /// Failed as a handshake does whose time is over, at the end at which it is over or at the other one.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Failed(Reason::TimedOut | Reason::PeerLeft | Reason::PeerHasNoAxio)
+        )
+    }
+    /// What was bound, though the other end was not, is given up.
+    pub fn end(self) {
+        if let Outcome::Bound(bound) = self {
+            processes::end(bound);
+        }
+    }
 }
 
 impl std::fmt::Debug for Outcome {
@@ -284,9 +247,11 @@ pub mod role {
         };
         let words: Vec<&str> = role.split(' ').collect();
         let result = super::processes::play(&words)
+            .or_else(|| super::strangers::play(&words))
             .or_else(|| super::limits::play(&words))
             .or_else(|| super::burst::play(&words))
             .or_else(|| super::descriptors::play(&words))
+            .or_else(|| super::claim_attacks::play(&words))
             .unwrap_or_else(|| panic!("no such role: {role}"));
         println!("\nRESULT {result}");
     }

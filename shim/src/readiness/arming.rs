@@ -8,6 +8,7 @@ use super::registration::{Registration, flag};
 use super::{decide, tables};
 use fastpath::kernel_call;
 use fastpath::ready;
+use fastpath::stream::Stream;
 use fastpath::stream::sleep::{Armed, Sleep};
 use fastpath::sync::{Ordering, full_fence};
 
@@ -189,11 +190,21 @@ enum Need {
     Look,
     /// Sleeps must end, so that marks are looked at: another process may have consumed the bell.
     Wake,
+    /// The kernel carries, and another process may move it to a ring and consume the bell that tells of it.
+    Adjust,
 }
 
-/// True when another process holds the connection, too: it may switch a direction, and its sets only are told.
-pub fn is_held_elsewhere(stream: &fastpath::stream::Stream) -> bool {
-    fastpath::family::process_place().is_some_and(|place| stream.endpoint.has_other_holder(place))
+/// True for a registration of the kernel's whose connection another process may move to a ring unseen.
+pub fn may_be_moved_unseen(registration: &Registration, stream: &Stream) -> bool {
+    !registration.has(flag::ACCELERATED)
+        && stream.is_bound()
+        && stream.endpoint.over.get() == 0
+        && stream.endpoint.is_held_elsewhere()
+}
+
+/// True for a registration of the kernel's in a set of this process alone.
+fn is_plain_in(held: &Held, registration: &Registration) -> bool {
+    !registration.has(flag::ACCELERATED) && !super::sharing::is_foreign(held.instance)
 }
 
 /// True while a member must be among the impatient.
@@ -208,10 +219,13 @@ fn need_of(held: &Held, registration: &'static Registration) -> Option<Need> {
         let carriers = stream.carriers();
         return (carriers.receives_by_ring || carriers.sends_by_ring).then_some(Need::Look);
     }
+    if !registration.has(flag::ACCELERATED) {
+        return may_be_moved_unseen(registration, &stream).then_some(Need::Adjust);
+    }
     if registration.has(flag::OUT_BLOCKED) || stream.may_be_left_unnoticed() {
         return Some(Need::Look);
     }
-    if !registration.has(flag::ACCELERATED) || !is_held_elsewhere(&stream) {
+    if !stream.endpoint.is_held_elsewhere() {
         return None;
     }
     if registration.asks(decide::WRITING) {
@@ -226,13 +240,20 @@ pub fn patience_ms(held: &Held) -> Option<u32> {
     let instance = held.instance;
     let mut limit_ms = None;
     instance.impatient.for_each(Kind::Impatient, |index| {
-        let need = tables::registration(index).and_then(|registration| need_of(held, registration));
+        let registration = tables::registration(index);
+        if limit_ms.is_some_and(|limit_ms| limit_ms <= SHARED_MEMBER_MS)
+            && registration.is_some_and(|registration| is_plain_in(held, registration))
+        {
+            // Bounded as it needs be. (Whether its other holders live costs a system call.)
+            return;
+        }
+        let need = registration.and_then(|registration| need_of(held, registration));
         let limit = match need {
             Some(Need::Look) => STEP_MS,
-            Some(Need::Wake) => SHARED_MEMBER_MS,
+            Some(Need::Wake | Need::Adjust) => SHARED_MEMBER_MS,
             None => {
                 instance.impatient.remove(Kind::Impatient, index);
-                if let Some(registration) = tables::registration(index)
+                if let Some(registration) = registration
                     && super::sharing::is_foreign(instance)
                 {
                     held.tell_edges_again(index, registration);
@@ -251,9 +272,18 @@ pub fn list_impatient(held: &Held) {
         return;
     }
     held.instance.impatient.for_each(Kind::Impatient, |index| {
-        if let Some(registration) = tables::registration(index)
-            && let Some(Need::Look) = need_of(held, registration)
-        {
+        let Some(registration) = tables::registration(index) else {
+            return;
+        };
+        if is_plain_in(held, registration) {
+            // Left alone as long as nobody has moved it: one that stays would go to the end of the list.
+            if let Some(stream) = registration.stream(held.me)
+                && let carriers = stream.carriers()
+                && (carriers.receives_by_ring || carriers.sends_by_ring)
+            {
+                held.adjust(index, registration, &stream);
+            }
+        } else if let Some(Need::Look) = need_of(held, registration) {
             registration.mark(flag::LOOK_WELL);
             held.list(index);
         }

@@ -1,16 +1,18 @@
 //! epoll_ctl on managed sockets: the kernel says every error and holds every registration; what a ring carries costs no
 //! system call as long as the data stay the same.
 
-use super::instance::{self, Held};
-use super::kernel_set::{self, ADD, DELETE, ENOENT, EXCLUSIVE, MODIFY};
+use super::instance::{self, Created, Held};
+use super::kernel_set::{self, ADD, DELETE, EXCLUSIVE, MODIFY};
 use super::registration::{Registration, flag};
-use super::{arming, changes, decide, exposed, sharing, watchers};
+use super::{arming, changes, decide, exposed, ordinary, sharing};
 use crate::{fd_table, upgrade};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
+use fastpath::family;
 use fastpath::kernel_call::Errno;
 use fastpath::stream::Stream;
 use kmod_interface::reason::Reason;
+use libc::{EINVAL, ENOENT};
 
 /// What became of a call: `None`, the kernel is to be asked as the program asked; else the answer.
 pub type Answer = Option<Result<(), Errno>>;
@@ -18,9 +20,9 @@ pub type Answer = Option<Result<(), Errno>>;
 /// epoll_ctl(2). `wish` is what the program asks for; nothing for a removal.
 pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u64)>) -> Answer {
     let Some(stream) = fd_table::stream(number) else {
-        return ordinary(set, operation, number, wish);
+        return not_managed(set, operation, number, wish);
     };
-    let endpoint = watchers::index_of(stream.endpoint)?;
+    let endpoint = family::index_of(stream.endpoint)?;
     if let Some((index, generation, known)) = instance::of_number(set)
         && sharing::must_share(known)
     {
@@ -48,11 +50,12 @@ pub fn control(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u
 }
 
 /// A descriptor that is no managed socket.
-fn ordinary(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u64)>) -> Answer {
-    if let Some((_, _, known)) = instance::of_number(set) {
-        known.control_count.fetch_add(1, Ordering::Relaxed);
+fn not_managed(set: c_int, operation: c_int, number: c_int, wish: Option<(u32, u64)>) -> Answer {
+    if let Some(known) = instance::of_number(set) {
+        known.2.control_count.fetch_add(1, Ordering::Relaxed);
         if let Some((_, data)) = wish {
-            known.ordinary_data.add(data);
+            known.2.departed.comes(data);
+            ordinary::comes(known, number, data, operation == ADD);
         }
     }
     if operation == ADD
@@ -68,13 +71,19 @@ fn first_of(set: c_int, operation: c_int, stream: &Stream, (events, data): (u32,
     if operation == DELETE {
         return None;
     }
-    if let Err(errno) = kernel_set::control(set, operation, stream.descriptor, events, data) {
-        return Some(Err(errno));
-    }
-    match instance::create(set, stream.descriptor) {
-        Some(held) => record(held, stream, events, data, events),
-        // Nobody would look at its ring on behalf of this set.
-        None => upgrade::give_up(stream, Reason::TooManySockets),
+    let number = stream.descriptor;
+    let register = || kernel_set::control(set, operation, number, events, data);
+    match instance::create(set, number, register) {
+        Created::New(held) => record(held, stream, events, data, events),
+        Created::Known => return control(set, operation, number, Some((events, data))),
+        Created::Refused(errno) => return Some(Err(errno)),
+        Created::NoRoom => {
+            if let Err(errno) = register() {
+                return Some(Err(errno));
+            }
+            // Nobody would look at its ring on behalf of this set.
+            upgrade::give_up(stream, Reason::TooManySockets);
+        }
     }
     Some(Ok(()))
 }
@@ -97,6 +106,7 @@ fn record(held: Held, stream: &Stream, events: u32, data: u64, kernel_events: u3
         }
         None => {
             let set = held.instance.number.get() as c_int;
+            ordinary::stays(&held, stream.descriptor, data);
             drop(held);
             if kernel_events != events {
                 let _ = kernel_set::control(set, MODIFY, stream.descriptor, events, data);
@@ -172,7 +182,7 @@ fn modify(held: &Held, index: u32, stream: &Stream, events: u32, data: u64) -> A
     }
     if (events | registration.events.get()) & EXCLUSIVE != 0 {
         // As the kernel has it.
-        return Some(Err(kernel_set::EINVAL));
+        return Some(Err(EINVAL));
     }
     if registration.has(flag::ACCELERATED) {
         renew(held, index, registration, stream, events, data);
@@ -213,7 +223,7 @@ fn renew(
     held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
     held.set_watch(registration, stream);
     registration.mark(flag::FRESH);
-    if arming::is_held_elsewhere(stream) {
+    if stream.endpoint.is_held_elsewhere() {
         held.instance
             .impatient
             .push(super::links::Kind::Impatient, index);

@@ -19,19 +19,20 @@ mod spin;
 
 pub use record::{Member, Poll};
 
-use super::kernel_set::{EINTR, IN, OUT, RDNORM};
+use super::kernel_set::{IN, OUT, RDNORM};
 use super::trampolines::EXPOSED_SETS;
 use super::wait::Action;
 use super::{decide, exposed, instance};
 use crate::boundary::Timespec;
 use crate::{fd_table, process};
 use core::ffi::c_int;
+use fastpath::clock::monotonic_ns;
 use fastpath::statistics::count;
-use fastpath::stream::monotonic_ns;
 use fastpath::stream::sleep::{Armed, Sleep};
 use fastpath::sync::Ordering;
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
+use libc::EINTR;
 use look::{ask_others, look, merge, prepare_copy, tell};
 use record::{State, asked, is_ours};
 use spin::{learn, spin};
@@ -244,7 +245,9 @@ fn sleep(poll: &mut Poll, limit_ms: Option<u32>) -> Action {
     state.bounded = bounded;
     state.asleep = true;
     state.slept = true;
-    count(Counter::KernelSleeps, 1);
+    if !poll.is_look_only() {
+        count(Counter::KernelSleeps, 1);
+    }
     let ns = if bounded {
         limit_ns.unwrap_or(0)
     } else {

@@ -1,6 +1,7 @@
 //! From ready bits and kernel events to the program: which members are worth a look, and what they report.
 #![expect(unsafe_code, reason = "writes the program's event array")]
 
+mod doubtful;
 mod kernel_events;
 mod look;
 mod storm;
@@ -225,7 +226,7 @@ pub fn prune(held: &Held, deferred: &mut Deferred) {
 
 fn reported(held: &Held, index: u32, registration: &'static Registration) {
     // The look may have found that the kernel carries again: from now on the kernel tells, and only it.
-    let is_ours = registration.has(flag::ACCELERATED) || registration.is_in(Kind::Impatient);
+    let is_ours = held.looks_at(registration);
     if registration.is_one_shot() {
         registration.mark(flag::SPENT);
         if !is_ours {

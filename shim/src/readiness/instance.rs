@@ -14,16 +14,19 @@ mod locking;
 mod waiters;
 
 pub use joined::Joined;
-pub use locking::{Held, lock, lock_all, lock_any, unlock_all, unlock_all_in_child};
+pub use locking::{Held, is_alive, lock, lock_all, lock_any, unlock_all, unlock_all_in_child};
 pub use waiters::forget_waiters;
 
+use super::departed::Departed;
 use super::links::{BUCKETS, Chains, List};
 use super::ordinary::DataFilter;
+use super::sharing::words;
 use super::{exposed, kernel_set, tables, trampolines};
 use crate::fd_table;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use fastpath::endpoint::{Plain32, Plain64};
+use fastpath::kernel_call::Errno;
 use fastpath::lock::LockWord;
 use fastpath::wait::WaitHistory;
 use kmod_interface::limits::CHANNELS_PER_PROCESS;
@@ -77,6 +80,8 @@ pub struct Instance {
     pub control_count: AtomicU32,
     /// Data that descriptors in no book of ours were ever registered with.
     pub ordinary_data: DataFilter,
+    /// What has left a ring, for sleepers who bring events of it.
+    pub departed: Departed,
     /// Counts waits, so that none reports a member twice.
     pub serial: Plain32,
     /// The member whose OUT makes the set readable, plus one; 0 = none.
@@ -134,7 +139,7 @@ fn for_each_copy(set: c_int, member: c_int, mut each: impl FnMut(c_int)) {
             return;
         }
         match kernel_set::control(copy, kernel_set::ADD, member, 0, 0) {
-            Err(kernel_set::EEXIST) => each(copy),
+            Err(libc::EEXIST) => each(copy),
             // Another file has the number by now: another set, or no set at all.
             Ok(()) => {
                 let _ = kernel_set::control(copy, kernel_set::DELETE, member, 0, 0);
@@ -144,12 +149,41 @@ fn for_each_copy(set: c_int, member: c_int, mut each: impl FnMut(c_int)) {
     });
 }
 
-/// Makes an instance for an epoll descriptor that had none, and in which `member` is registered. Its lock is held. From
-/// now on all numbers of the epoll file name it.
+/// What [`create`] comes to.
+pub enum Created {
+    /// A new one. Its lock is held.
+    New(Held),
+    /// Another thread was first; nothing was registered here.
+    Known,
+    /// There is no room for one; nothing was registered here.
+    NoRoom,
+    /// The kernel's answer to `register`. The set is none of ours.
+    Refused(Errno),
+}
+
+/// Makes an instance for an epoll descriptor that had none, and in which `register` registers `member`, if it is not
+/// already. From now on all numbers of the epoll file name it. Whatever the kernel tells of the member is sorted behind its
+/// coming into the books, for the set is ours before, and the lock held.
 #[must_use]
-pub fn create(number: c_int, member: c_int) -> Option<Held> {
-    if !tables::ensure() || fd_table::ensure().is_err() {
-        return None;
+pub fn create(
+    number: c_int,
+    member: c_int,
+    register: impl FnOnce() -> Result<(), Errno>,
+) -> Created {
+    locking::in_creation(|| {
+        Some(if of_number(number).is_some() {
+            Created::Known
+        } else {
+            make(number, member, register)
+        })
+    })
+    .unwrap_or(Created::NoRoom)
+}
+
+fn make(number: c_int, member: c_int, register: impl FnOnce() -> Result<(), Errno>) -> Created {
+    // What means a socket is no set.
+    if !tables::ensure() || fd_table::ensure().is_err() || fd_table::get(number).is_some() {
+        return Created::NoRoom;
     }
     for (index, instance) in tables::instances() {
         if instance.in_use.load(Ordering::Relaxed) != 0 {
@@ -162,9 +196,6 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
             continue;
         }
         let generation = instance.generation.load(Ordering::Relaxed);
-        if !fd_table::set_instance(number, index, generation) {
-            return None;
-        }
         for word in [
             &instance.sleepers,
             &instance.exposed,
@@ -181,6 +212,7 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
         instance.last_patience_ticks.set(0);
         instance.control_count.store(0, Ordering::Relaxed);
         instance.ordinary_data.clear();
+        instance.departed.clear();
         instance.numbers.set(1);
         instance.number.set(number as u32);
         instance.registrations.store(0, Ordering::Relaxed);
@@ -189,7 +221,11 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
         instance.last_look_ticks.store(0, Ordering::Relaxed);
         instance.joined_count.store(0, Ordering::Relaxed);
         instance.history.reset();
-        instance.family_word.set(tables::take_family_word());
+        // The words that others read without the lock are in order.
+        if !fd_table::set_instance(number, index, generation) {
+            return Created::NoRoom;
+        }
+        instance.family_word.set(words::take());
         let waiter = take_waiter();
         instance.waiter.set(waiter);
         instance.epoch.set(
@@ -205,6 +241,13 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
         // In another set, polled or selected before it had a managed member. Partner of the fence: a sleeper says that it
         // looks, fence, and asks whether the number is ours, which it has been since `set_instance`.
         fence(Ordering::SeqCst);
+        if let Err(errno) = register() {
+            // First: who finds itself let in nowhere still finds the set managed, or tries again.
+            trampolines::leave_early_sleepers(number);
+            fd_table::take_instance(number);
+            held.retire();
+            return Created::Refused(errno);
+        }
         let mut is_watched = trampolines::watched_by(number) != 0;
         for_each_copy(number, member, |copy| {
             if fd_table::set_instance(copy, index, generation) {
@@ -219,9 +262,9 @@ pub fn create(number: c_int, member: c_int) -> Option<Held> {
         if is_watched {
             exposed::mark(&held);
         }
-        return Some(held);
+        return Created::New(held);
     }
-    None
+    Created::NoRoom
 }
 
 impl Held {
@@ -238,11 +281,20 @@ impl Held {
         if waiter != 0 {
             WAITERS_TAKEN.fetch_and(!(1 << waiter), Ordering::AcqRel);
         }
+        if let Some(own) = fastpath::family::process_place() {
+            words::give_back(instance.family_word.get(), own);
+        }
         instance.in_use.store(0, Ordering::Release);
     }
 }
 
 impl Instance {
+    /// True while it is one of this process's sets.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed) != 0
+    }
+
     /// True while nobody needs anything of ours: the kernel serves the set alone.
     #[inline(always)]
     #[must_use]

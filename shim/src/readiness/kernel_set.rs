@@ -3,62 +3,43 @@
 
 use core::ffi::c_int;
 use fastpath::kernel_call::{Errno, system_call};
+use fastpath::text::Text;
 use rustix::fs::{Mode, OFlags};
 
 /// One event as the kernel writes it (packed on x86-64).
 pub type Event = libc::epoll_event;
 
 /// EPOLLIN.
-pub const IN: u32 = 0x001;
+pub const IN: u32 = libc::EPOLLIN as u32;
 /// EPOLLPRI.
-pub const PRI: u32 = 0x002;
+pub const PRI: u32 = libc::EPOLLPRI as u32;
 /// EPOLLOUT.
-pub const OUT: u32 = 0x004;
+pub const OUT: u32 = libc::EPOLLOUT as u32;
 /// EPOLLERR.
-pub const ERR: u32 = 0x008;
+pub const ERR: u32 = libc::EPOLLERR as u32;
 /// EPOLLHUP.
-pub const HUP: u32 = 0x010;
+pub const HUP: u32 = libc::EPOLLHUP as u32;
 /// EPOLLRDNORM.
-pub const RDNORM: u32 = 0x040;
+pub const RDNORM: u32 = libc::EPOLLRDNORM as u32;
 /// EPOLLWRNORM.
-pub const WRNORM: u32 = 0x100;
+pub const WRNORM: u32 = libc::EPOLLWRNORM as u32;
 /// EPOLLRDHUP.
-pub const RDHUP: u32 = 0x2000;
+pub const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 /// EPOLLEXCLUSIVE.
-pub const EXCLUSIVE: u32 = 1 << 28;
+pub const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 /// EPOLLWAKEUP.
-pub const WAKEUP: u32 = 1 << 29;
+pub const WAKEUP: u32 = libc::EPOLLWAKEUP as u32;
 /// EPOLLONESHOT.
-pub const ONE_SHOT: u32 = 1 << 30;
+pub const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 /// EPOLLET.
-pub const EDGE: u32 = 1 << 31;
+pub const EDGE: u32 = libc::EPOLLET as u32;
 
 /// EPOLL_CTL_ADD.
-pub const ADD: c_int = 1;
+pub const ADD: c_int = libc::EPOLL_CTL_ADD;
 /// EPOLL_CTL_DEL.
-pub const DELETE: c_int = 2;
+pub const DELETE: c_int = libc::EPOLL_CTL_DEL;
 /// EPOLL_CTL_MOD.
-pub const MODIFY: c_int = 3;
-
-/// EINTR.
-pub const EINTR: c_int = 4;
-/// EEXIST.
-pub const EEXIST: c_int = 17;
-/// EINVAL.
-pub const EINVAL: c_int = 22;
-/// ENOENT.
-pub const ENOENT: c_int = 2;
-
-#[cfg(target_arch = "x86_64")]
-mod number {
-    pub const EPOLL_CTL: usize = 233;
-    pub const EPOLL_PWAIT: usize = 281;
-}
-#[cfg(target_arch = "aarch64")]
-mod number {
-    pub const EPOLL_CTL: usize = 21;
-    pub const EPOLL_PWAIT: usize = 22;
-}
+pub const MODIFY: c_int = libc::EPOLL_CTL_MOD;
 
 /// epoll_ctl(2) with an event of ours.
 ///
@@ -75,7 +56,7 @@ pub fn control(
     // SAFETY: one local event.
     let result = unsafe {
         system_call(
-            number::EPOLL_CTL,
+            libc::SYS_epoll_ctl,
             [
                 set as usize,
                 operation as usize,
@@ -104,7 +85,7 @@ pub unsafe fn look(set: c_int, events: *mut Event, maximum: usize) -> usize {
     // SAFETY: as promised; the kernel checks the array itself.
     let result = unsafe {
         system_call(
-            number::EPOLL_PWAIT,
+            libc::SYS_epoll_pwait,
             [
                 set as usize,
                 events as usize,
@@ -134,34 +115,14 @@ const LINE_BYTES: usize = 160;
 
 /// Calls `each` for every registration of a set, as `/proc/self/fdinfo` shows it; false when that cannot be read.
 pub fn for_each_registration(set: c_int, mut each: impl FnMut(Told)) -> bool {
-    let mut path = *b"/proc/self/fdinfo/0000000000\0";
-    let digits = b"/proc/self/fdinfo/".len();
-    let mut length = 0;
-    let mut rest = set.max(0) as u32;
-    let mut reversed = [0u8; 10];
-    loop {
-        if let Some(place) = reversed.get_mut(length) {
-            *place = b'0' + (rest % 10) as u8;
-        }
-        length += 1;
-        rest /= 10;
-        if rest == 0 || length == reversed.len() {
-            break;
-        }
-    }
-    for place in 0..length {
-        let digit = reversed.get(length - 1 - place).copied().unwrap_or(b'0');
-        if let Some(target) = path.get_mut(digits + place) {
-            *target = digit;
-        }
-    }
-    if let Some(end) = path.get_mut(digits + length) {
-        *end = 0;
-    }
-    let Ok(path) = core::ffi::CStr::from_bytes_until_nul(&path) else {
-        return false;
-    };
-    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+    let mut path = Text::<32>::new();
+    path.add(b"/proc/self/fdinfo/")
+        .add_number(set.max(0) as u64);
+    let Ok(file) = rustix::fs::open(
+        path.bytes(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
         return false;
     };
     let mut line = [0u8; LINE_BYTES];
@@ -252,6 +213,9 @@ mod tests {
         assert_eq!(seen.len(), 1);
         assert_eq!((seen[0].number, seen[0].data), (number, 0x1234_5678_9abc));
         assert_eq!(seen[0].events & !(ERR | HUP), IN | EDGE);
-        assert_eq!(control(set.as_raw_fd(), ADD, number, IN, 0), Err(EEXIST));
+        assert_eq!(
+            control(set.as_raw_fd(), ADD, number, IN, 0),
+            Err(libc::EEXIST)
+        );
     }
 }

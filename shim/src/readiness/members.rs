@@ -64,7 +64,7 @@ impl Held {
             if !was {
                 self.attach(index, registration, stream);
             }
-            if stream.may_be_left_unnoticed() || arming::is_held_elsewhere(stream) {
+            if stream.may_be_left_unnoticed() || stream.endpoint.is_held_elsewhere() {
                 instance.impatient.push(Kind::Impatient, index);
             }
             return;
@@ -78,12 +78,22 @@ impl Held {
         if was {
             self.tell_kernel(index, registration, false, false);
         }
+        if arming::may_be_moved_unseen(registration, stream) {
+            // It goes to the list's end: no walk over that list may come here for what stays plain.
+            instance.impatient.push(Kind::Impatient, index);
+        }
+    }
+
+    /// True for a registration whose events are found by a look: a ring carries, or may still in a set of two processes.
+    pub fn looks_at(&self, registration: &Registration) -> bool {
+        registration.has(flag::ACCELERATED)
+            || (sharing::is_foreign(self.instance) && registration.is_in(Kind::Impatient))
     }
 
     /// The ring begins to carry: the entry's waiter, the chains, the first look.
     fn attach(&self, index: u32, registration: &'static Registration, stream: &Stream) {
         let instance = self.instance;
-        registration.mark(flag::ACCELERATED);
+        registration.mark(flag::ACCELERATED | flag::WAS_ACCELERATED);
         instance.accelerated.push(Kind::Accelerated, index);
         if !self.take_waiter_word(index, registration, stream) {
             instance
@@ -113,6 +123,7 @@ impl Held {
             instance.beacon.set(0);
         }
         registration.clear(flag::ACCELERATED | flag::SENDS_BY_RING);
+        instance.departed.note(registration.data.get());
         instance.accelerated.remove(Kind::Accelerated, index);
         if !self.release_waiter_word(index, registration) {
             instance
@@ -137,8 +148,8 @@ impl Held {
             return self.forget_ghost(index, registration);
         }
         let was_accelerated = registration.has(flag::ACCELERATED);
+        self.detach(index, registration);
         if was_accelerated {
-            self.detach(index, registration);
             self.instance.ready.remove(Kind::Ready, index);
         }
         if !registration.has(flag::SPENT) || was_accelerated {

@@ -51,6 +51,10 @@ pub mod flag {
     pub const GIVEN_UP: u32 = 1 << 17;
     /// The ring carried what is sent when the kernel was last told what to tell.
     pub const SENDS_BY_RING: u32 = 1 << 19;
+    /// A ring has carried it.
+    pub const WAS_ACCELERATED: u32 = 1 << 20;
+    /// One-shot: the kernel was asked again for what it may have told already, by an event that was not believed.
+    pub const ASKED_AGAIN: u32 = 1 << 21;
     /// The kernel has it; while the books are compared with the kernel's set.
     pub const IN_KERNEL: u32 = 1 << 18;
 }

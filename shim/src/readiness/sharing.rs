@@ -14,8 +14,15 @@
 //! processes afterwards, is taken for two sets. A process without a matching socket maps nothing, so the two have no word
 //! in common, and the kernel tells neither what the other registers. (On Linux such a set tells each of the two of
 //! descriptors that only the other has.)
+//!
+//! A thread that sleeps without a time limit already when the process forks is woken by bells only: if its connections are on
+//! the kernel then, and the child moves one to a ring and takes the bell that tells of it, the thread hears of that
+//! connection with its next event. Every later sleep is bounded ([`arming`](super::arming)).
+//!
+//! * [`words`]: the shared mapping. [`processes`]: fork and exec.
 
 mod processes;
+pub mod words;
 
 pub use processes::{after_failed_exec, after_fork, before_exec, before_fork, on_fork_child};
 
@@ -23,13 +30,14 @@ use super::instance::{self, Held, Instance};
 use super::kernel_set::{self, EDGE, ERR, EXCLUSIVE, HUP, ONE_SHOT, WAKEUP};
 use super::links::{By, Kind};
 use super::registration::{Registration, flag};
-use super::tables::{self, FamilyWord};
+use super::tables;
 use crate::upgrade;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 use fastpath::family;
 use fastpath::lock::Locked;
 use kmod_interface::reason::Reason;
+use words::FamilyWord;
 
 /// Bits that the kernel adds, or drops, by itself.
 const UNTOLD: u32 = ERR | HUP | WAKEUP;
@@ -54,11 +62,11 @@ pub fn must_share(instance: &Instance) -> bool {
 fn is_outdated(instance: &Instance) -> bool {
     instance.inherited.get() != 0
         || (instance.forked.get() != 0
-            && word_of(instance).is_some_and(|word| word.changes.load(Ordering::Acquire) != 0))
+            && word_of(instance).is_none_or(|word| word.changes.load(Ordering::Acquire) != 0))
 }
 
 fn word_of(instance: &Instance) -> Option<&'static FamilyWord> {
-    tables::family_word(instance.family_word.get())
+    words::at(instance.family_word.get())
 }
 
 /// Does something to the kernel's set while no other process does. Inside the lock of the instance; `change` takes none.

@@ -1,8 +1,5 @@
 //! Where instances and registrations live: one private mapping, made when the first managed socket enters an epoll set,
 //! never moved, never unmapped. Pages appear when they are touched. All zero bytes are "nothing there".
-//!
-//! Beside it a small shared mapping, inherited by fork: one word for each instance that tells its processes whether a
-//! second one has begun to use it (READINESS.md 8).
 #![expect(
     unsafe_code,
     reason = "maps the tables and hands out references to their places, which are made of atomics"
@@ -10,6 +7,7 @@
 
 use super::instance::Instance;
 use super::registration::Registration;
+use super::sharing;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use fastpath::family::ENDPOINTS;
 use fastpath::lock::LockWord;
@@ -21,8 +19,6 @@ pub const INSTANCES: usize = 256;
 pub const REGISTRATIONS: usize = 65536;
 /// Locks over the lists of watchers, by endpoint.
 pub const WATCHER_LOCKS: usize = 64;
-/// Words of the shared mapping; instances take them in turn.
-const FAMILY_WORDS: usize = 1024;
 
 #[repr(C)]
 struct Tables {
@@ -34,25 +30,7 @@ struct Tables {
     instances: [Instance; INSTANCES],
 }
 
-/// What the processes of a family share of one instance.
-#[repr(C)]
-pub struct FamilyWord {
-    /// Held around what they change in the kernel's set.
-    pub lock: LockWord,
-    /// Counts those changes; 0 while one process uses the set.
-    pub changes: AtomicU32,
-    /// 1 once the owner has given the kernel the program's own events back.
-    pub given_back: AtomicU32,
-}
-
-#[repr(C)]
-struct FamilyWords {
-    next: AtomicU32,
-    words: [FamilyWord; FAMILY_WORDS],
-}
-
 static TABLES: AtomicPtr<Tables> = AtomicPtr::new(core::ptr::null_mut());
-static FAMILY: AtomicPtr<FamilyWords> = AtomicPtr::new(core::ptr::null_mut());
 
 fn map(bytes: usize, flags: MapFlags) -> Option<*mut u8> {
     // SAFETY: a fresh mapping at an address of the kernel's choice.
@@ -68,7 +46,8 @@ fn map(bytes: usize, flags: MapFlags) -> Option<*mut u8> {
     .map(<*mut core::ffi::c_void>::cast)
 }
 
-fn publish<T>(place: &AtomicPtr<T>, flags: MapFlags) -> bool {
+/// Maps a `T`, all zero bytes, if nobody has; false without memory.
+pub(super) fn publish<T>(place: &AtomicPtr<T>, flags: MapFlags) -> bool {
     if !place.load(Ordering::Acquire).is_null() {
         return true;
     }
@@ -91,7 +70,7 @@ fn publish<T>(place: &AtomicPtr<T>, flags: MapFlags) -> bool {
 
 /// Maps the tables if they are not there; false without memory.
 pub fn ensure() -> bool {
-    publish(&FAMILY, MapFlags::SHARED) && publish(&TABLES, MapFlags::PRIVATE)
+    sharing::words::ensure() && publish(&TABLES, MapFlags::PRIVATE)
 }
 
 #[inline(always)]
@@ -188,53 +167,5 @@ pub fn free_registration(index: u32) {
         {
             return;
         }
-    }
-}
-
-/// Takes a word of the shared mapping for a new instance; its index.
-#[must_use]
-pub fn take_family_word() -> u32 {
-    // SAFETY: null or the shared mapping, never unmapped.
-    let Some(family) = (unsafe { FAMILY.load(Ordering::Acquire).as_ref() }) else {
-        return 0;
-    };
-    let index = family.next.fetch_add(1, Ordering::Relaxed) % FAMILY_WORDS as u32;
-    if let Some(word) = family.words.get(index as usize) {
-        word.lock.reset();
-        word.changes.store(0, Ordering::Relaxed);
-        word.given_back.store(0, Ordering::Relaxed);
-    }
-    index
-}
-
-/// The shared word of an instance.
-#[inline]
-#[must_use]
-pub fn family_word(index: u32) -> Option<&'static FamilyWord> {
-    // SAFETY: as above.
-    let family = unsafe { FAMILY.load(Ordering::Acquire).as_ref() }?;
-    family.words.get(index as usize)
-}
-
-/// Before the process changes who it is: its words of the sets it shares with relatives are its own from now on. A set
-/// that two such processes go on using in earnest is each one's by itself (TRUST.md row 17). False without memory.
-#[must_use]
-pub fn part() -> bool {
-    let family = FAMILY.load(Ordering::Acquire);
-    if family.is_null() {
-        return true;
-    }
-    let own = fastpath::family::process_place();
-    let bytes = size_of::<FamilyWords>().next_multiple_of(4096);
-    // SAFETY: the mapping has that length, rounded up by the kernel, and is made of atomics.
-    unsafe {
-        fastpath::family::copy_over(family.cast(), bytes, bytes, None, |copy| {
-            for word in &(*copy.cast::<FamilyWords>()).words {
-                // Its holder frees the one in the old memory.
-                if word.lock.owner().map(|owner| owner.process_slot) != own {
-                    word.lock.reset();
-                }
-            }
-        })
     }
 }

@@ -1,14 +1,31 @@
 //! Words that the trampolines and this side share.
 #![expect(unsafe_code, reason = "reads arrays of the trampolines")]
 
+use super::kernel_set::{ONE_SHOT, Told};
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A number was added to more than one set.
 pub const MANY: u32 = u32::MAX;
 const LIMIT: usize = 1 << 16;
 
+/// Mirrors `struct axio_watched_as` of `c/call.h`.
+#[repr(C)]
+struct WatchedAs {
+    state: AtomicU32,
+    events: AtomicU32,
+    data: AtomicU64,
+    forks: AtomicU64,
+}
+const _: () = assert!(size_of::<WatchedAs>() == 24);
+/// Mirrors AXIO_WATCHED_KNOWN: the words are there, and nobody is changing them.
+const KNOWN: u32 = 1;
+
 unsafe extern "C" {
+    #[link_name = "axio_watched_as"]
+    static WATCHED_AS: [WatchedAs; LIMIT];
+    #[link_name = "axio_forks"]
+    safe static FORKS: AtomicU64;
     #[link_name = "axio_watched_by"]
     static WATCHED_BY: [AtomicU32; LIMIT];
     /// Sets with managed members that other waiters see through the kernel: while there are some, the trampolines call
@@ -60,6 +77,15 @@ pub fn adopt_early_sleepers(set: c_int) -> u32 {
     })
 }
 
+/// The set is none of ours after all.
+pub fn leave_early_sleepers(set: c_int) {
+    // SAFETY: as above.
+    let words = unsafe { &EARLY_SLEEPERS };
+    if let Some(word) = words.get(set as u32 as usize) {
+        word.fetch_and(!ADOPTED, Ordering::AcqRel);
+    }
+}
+
 /// Whether [`watched_by`] is kept for a number at all.
 #[must_use]
 pub fn is_watching_recorded(number: c_int) -> bool {
@@ -80,4 +106,50 @@ pub fn watched_by(number: c_int) -> u32 {
     words
         .get(number as u32 as usize)
         .map_or(0, |word| word.load(Ordering::Relaxed))
+}
+
+/// A number is in this set, with what only the kernel's list tells.
+pub fn note_watched(number: c_int, set: c_int) {
+    forget_watched_as(number);
+    // SAFETY: an array of the trampolines' object, for the life of the process.
+    let words = unsafe { &WATCHED_BY };
+    if let Some(word) = words.get(number as u32 as usize) {
+        let noted = (set as u32).wrapping_add(1);
+        let before = word.load(Ordering::Relaxed);
+        let now = if before == 0 || before == noted {
+            noted
+        } else {
+            MANY
+        };
+        word.store(now, Ordering::Relaxed);
+    }
+}
+
+/// The registration of such a number, as the program last asked for it. Nothing where the kernel's own list must say: two
+/// threads changed it at once, relatives may have changed it since, or the kernel itself does.
+#[must_use]
+pub fn watched_as(number: c_int) -> Option<Told> {
+    // SAFETY: an array of the trampolines' object, for the life of the process.
+    let all = unsafe { &WATCHED_AS };
+    let words = all.get(number as u32 as usize)?;
+    // Acquire, partner: the release behind the words.
+    if words.state.load(Ordering::Acquire) != KNOWN {
+        return None;
+    }
+    let told = Told {
+        number,
+        events: words.events.load(Ordering::Relaxed),
+        data: words.data.load(Ordering::Relaxed),
+    };
+    let forks = words.forks.load(Ordering::Relaxed);
+    (forks == FORKS.load(Ordering::Relaxed) && told.events & ONE_SHOT == 0).then_some(told)
+}
+
+/// The number is connected, or never will be by a call that we see: from here on nothing is noted of it.
+pub fn forget_watched_as(number: c_int) {
+    // SAFETY: an array of the trampolines' object, for the life of the process.
+    let all = unsafe { &WATCHED_AS };
+    if let Some(words) = all.get(number as u32 as usize) {
+        words.state.store(0, Ordering::Relaxed);
+    }
 }

@@ -23,17 +23,17 @@ use super::arming::Own;
 use super::fault::{Fault, sound, window};
 use super::harvest::{self, Deferred};
 use super::instance::{self, Held};
-use super::kernel_set::EINTR;
 use super::trampolines::EXPOSED_SETS;
 use super::{arming, exposed, sharing};
 use crate::process;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
+use fastpath::clock::monotonic_ns;
 use fastpath::statistics::count;
-use fastpath::stream::monotonic_ns;
 use fastpath::sync::time_stamp;
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
+use libc::EINTR;
 use look::look;
 use record::{State, to_ns};
 use sleep::{prepare_sleep, sleep_in_kernel, woken};
@@ -71,17 +71,21 @@ pub fn begin(wait: &mut Wait) -> Action {
     go(wait, true)
 }
 
-/// The thread went to sleep before the set was one of ours; who made it so has counted it among the sleepers. False: the
-/// set has ended meanwhile. The trampoline has put the beginning of the time-out where the next sleep belongs.
+/// The thread went to sleep before the set was one of ours; who made it so has counted it among the sleepers, or it has only
+/// looked. False: the set has ended meanwhile. The trampoline has put the beginning of the time-out where the next sleep
+/// belongs.
 pub fn adopt(wait: &mut Wait) -> bool {
-    let Some((index, generation, _)) = instance::of_number(wait.set) else {
+    let Some((index, generation, known)) = instance::of_number(wait.set) else {
         return false;
     };
     let began_ns = to_ns(wait.sleep);
     let timeout_ns = to_ns(wait.timeout);
+    let is_look_only = wait.is_look_only();
     let state = wait.state.write(State::of(index, generation));
-    state.asleep = true;
-    state.slept = true;
+    state.asleep = !is_look_only;
+    // Whatever it brings is doubted.
+    state.departed = known.departed.count().wrapping_sub(u32::MAX / 2);
+    state.slept = !is_look_only;
     if wait.has_timeout != 0 && timeout_ns != 0 {
         state.deadline_ns = began_ns.saturating_add(timeout_ns).max(1);
     }
@@ -151,7 +155,8 @@ fn settle(held: &Held, deferred: &mut Deferred) {
 
 /// The sleep has ended: `result` events of the kernel are in the program's array, or `error` says why not.
 pub fn after(wait: &mut Wait, result: c_int, error: c_int) -> Action {
-    wait.state().asleep = false;
+    // No more if a jump of a handler has taken it for left, and came back.
+    let was_asleep = core::mem::replace(&mut wait.state().asleep, false);
     wait.state().rounds = 0;
     let state = *wait.state();
     let Some(held) = instance::lock(state.instance, state.generation) else {
@@ -160,7 +165,9 @@ pub fn after(wait: &mut Wait, result: c_int, error: c_int) -> Action {
         wait.error = error;
         return Action::Done;
     };
-    woken(&held);
+    if was_asleep {
+        woken(&held);
+    }
     let mut found = result.max(0) as usize;
     let instance = held.instance;
     if sharing::must_share(instance) {
@@ -188,7 +195,7 @@ fn after_locked(wait: &mut Wait, held: Held, events: usize, error: c_int) -> Act
     instance.serial.set(instance.serial.get().wrapping_add(1));
     let target = wait.target();
     // Bells first, then the marks (READINESS.md 5).
-    let mut found = harvest::sort(&held, target, 0, events, &mut deferred);
+    let mut found = harvest::sort(&held, target, 0..events, state.departed, &mut deferred);
     if instance.impatient.count() > 0 && (events == 0 || state.bounded) {
         instance.last_patience_ticks.set(time_stamp());
         arming::list_impatient(&held);

@@ -3,21 +3,14 @@
 //! A lock of its own guards the list; it is taken inside the lock of an instance, and nothing is taken inside it. Who
 //! comes from the endpoint copies the list first, and then locks one instance after the other.
 
-use super::instance::Held;
+use super::instance::{Held, is_alive};
 use super::registration::Registration;
 use super::tables;
 use core::sync::atomic::Ordering;
-use fastpath::endpoint::Endpoint;
-use fastpath::family;
-use fastpath::kernel_call;
 use fastpath::lock::Owner;
 
 /// Registrations an endpoint can have in this process; with more it stays on the kernel.
 pub const WATCHERS: usize = 16;
-
-fn is_alive(owner: Owner) -> bool {
-    kernel_call::thread_exists(kernel_call::process_id(), owner.thread)
-}
 
 fn with_list<T>(
     endpoint: u32,
@@ -114,12 +107,4 @@ pub fn copy(endpoint: u32, me: Owner) -> ([Seen; WATCHERS], usize) {
         }
     });
     (seen, count)
-}
-
-/// Index of an endpoint in family memory.
-#[must_use]
-pub fn index_of(endpoint: &'static Endpoint) -> Option<u32> {
-    let base = core::ptr::from_ref(family::endpoint(0)?) as usize;
-    let offset = (core::ptr::from_ref(endpoint) as usize).checked_sub(base)?;
-    Some((offset / size_of::<Endpoint>()) as u32)
 }

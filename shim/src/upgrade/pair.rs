@@ -2,10 +2,10 @@
 //! chance, not before.
 
 use super::reasons::note;
-use crate::calls::lifecycle::{self, role};
+use crate::calls::choosing;
 use crate::calls::options;
 use crate::status;
-use fastpath::endpoint::Endpoint;
+use fastpath::endpoint::{Endpoint, role};
 use fastpath::kernel_call;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
@@ -16,12 +16,18 @@ use settings::{Choice, Role};
 /// An address and a port.
 type Name = ([u8; 16], u16);
 
-/// The address pair, connecting side first; asked of the kernel once.
+/// The address pair, connecting side first; asked of the kernel once. It is told in the row, too.
 pub(super) fn pair_of(stream: &Stream) -> Option<AddressPair> {
-    let endpoint = stream.endpoint;
-    if let Some(pair) = known_pair(endpoint) {
-        return Some(pair);
+    let known = known_pair(stream.endpoint);
+    let pair = known.or_else(|| ask_for_pair(stream))?;
+    if status::open_missing_row(stream) || known.is_none() {
+        status::row_pair(stream, &pair);
     }
+    Some(pair)
+}
+
+fn ask_for_pair(stream: &Stream) -> Option<AddressPair> {
+    let endpoint = stream.endpoint;
     let own = kernel_call::own_name(stream.descriptor)?;
     let far = kernel_call::far_name(stream.descriptor)?;
     let connects = endpoint.role.get() == role::CONNECTING;
@@ -39,7 +45,6 @@ pub(super) fn pair_of(stream: &Stream) -> Option<AddressPair> {
         word.set(bytes.try_into().map_or(0, u32::from_ne_bytes));
     }
     endpoint.pair_known.set(1);
-    status::row_pair(endpoint, &pair);
     Some(pair)
 }
 
@@ -73,13 +78,13 @@ pub fn is_connection(stream: &Stream) -> bool {
 /// What was taken for granted when the socket was taken under management is asked of the kernel now.
 fn is_what_it_was_taken_for(stream: &Stream, own: Name, far: Name) -> bool {
     let connects = stream.endpoint.role.get() == role::CONNECTING;
-    let reason = if !lifecycle::is_tcp(stream.descriptor) {
+    let reason = if !choosing::is_tcp(stream.descriptor) {
         Reason::NotStreamSocket
     } else if options::uses_kernel_feature(stream.descriptor) {
         Reason::KernelFeature
-    } else if !connects && lifecycle::choice(Role::Server, own.0, own.1) == Choice::Kernel
+    } else if !connects && choosing::choice(Role::Server, own.0, own.1) == Choice::Kernel
         // Another address may have been tried first.
-        || connects && lifecycle::choice(Role::Client, far.0, far.1) == Choice::Kernel
+        || connects && choosing::choice(Role::Client, far.0, far.1) == Choice::Kernel
     {
         Reason::Rule
     } else {

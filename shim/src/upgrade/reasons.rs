@@ -7,7 +7,7 @@
 
 use super::chances;
 use super::negotiation::drop_negotiation;
-use crate::{fd_table, log, process, status};
+use crate::{log, process, status};
 use core::ffi::c_int;
 use fastpath::endpoint::{Endpoint, binding};
 use fastpath::statistics::count;
@@ -21,12 +21,14 @@ use settings::LogLevel;
 pub(super) fn note(stream: &Stream, reason: Reason) {
     let endpoint = stream.endpoint;
     let before = Reason::from_code(endpoint.reason.load(Ordering::Relaxed));
-    let failed_before = before.is_some_and(|before| before.class() == ReasonClass::Failed);
-    // A chance at which nobody was met says less than an earlier one that failed.
-    if reason != Reason::PeerHasNoAxio || !failed_before {
+    let says_more = before.is_some_and(|before| {
+        before.class() == ReasonClass::Failed || before == Reason::QuotaReached
+    });
+    // A chance at which nobody was met says less than an earlier one that failed, or at which somebody was refused.
+    if reason != Reason::PeerHasNoAxio || !says_more {
         endpoint.reason.store(reason as u32, Ordering::Relaxed);
     }
-    status::update_row(endpoint);
+    status::update_row(stream);
     if reason == Reason::ProofFailed {
         count(Counter::ProofsFailed, 1);
     }
@@ -105,7 +107,7 @@ pub fn give_up(stream: &Stream, reason: Reason) {
         .endpoint
         .reason
         .store(reason as u32, Ordering::Relaxed);
-    status::update_row(stream.endpoint);
+    status::update_row(stream);
     let name = reason.name().as_bytes();
     log::about(
         LogLevel::Info,
@@ -113,12 +115,4 @@ pub fn give_up(stream: &Stream, reason: Reason) {
         &[b"goes back to the kernel for good: ", name],
     );
     process::readiness_changed(stream);
-}
-
-/// Every managed socket back to the kernel (before the process confines itself or changes its credentials).
-pub fn give_up_all(reason: Reason) {
-    fd_table::for_each(0, c_int::MAX, |descriptor, _, generation, endpoint| {
-        let stream = Stream::new(endpoint, generation, descriptor, crate::boundary::me());
-        give_up(&stream, reason);
-    });
 }

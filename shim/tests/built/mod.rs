@@ -11,8 +11,14 @@ const FEATURES: &[&str] = if cfg!(feature = "readiness-faults") {
     &[]
 };
 
+/// Names a library to test instead. With one that has no code every test that is about acceleration must fail.
+const LIBRARY_VARIABLE: &str = "SHIM_LIBRARY";
+
 /// The library, built as this test was. (Cargo does not build a cdylib for the tests of its package.)
 pub fn library() -> PathBuf {
+    if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
+        return PathBuf::from(named);
+    }
     let program = std::env::current_exe().expect("the path of this program");
     let folder = program.ancestors().nth(2).expect("target/PROFILE");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
@@ -55,6 +61,23 @@ pub struct Program(pub PathBuf);
 
 impl Program {
     pub fn of(source: &str) -> Program {
+        Program::with(source, &[])
+    }
+
+    /// The same, linked with the library: `cc program.c -laxio`.
+    #[allow(dead_code, reason = "not every test has such a program")]
+    pub fn linked(source: &str, library: &Path) -> Program {
+        let folder = library.parent().expect("the library's folder").display();
+        // The only names that the program takes from the library are the C library's, too.
+        let words = [
+            "-Wl,--no-as-needed".to_string(),
+            library.display().to_string(),
+            format!("-Wl,-rpath,{folder}"),
+        ];
+        Program::with(source, &words)
+    }
+
+    fn with(source: &str, words: &[String]) -> Program {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         // Tests run at a time, and one removes its program while another still runs it.
         static MADE: AtomicU32 = AtomicU32::new(0);
@@ -76,6 +99,7 @@ impl Program {
             .arg("-o")
             .arg(&program)
             .arg(here.join("tests/c").join(source))
+            .args(words)
             .output()
             .expect("cc is needed for this test");
         assert!(

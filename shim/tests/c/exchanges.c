@@ -26,26 +26,39 @@ static int serve(void)
     return 0;
 }
 
-static int ask(int port, int passes_on)
+static int exchange(int connection, int exchanges)
 {
-    struct sockaddr_in far = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    far.sin_port = htons((unsigned short)port);
-    int connection = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(connection, (struct sockaddr *)&far, sizeof far))
-        return 1;
-    for (int exchange = 0; exchange < 200; exchange++) {
+    for (int exchange = 0; exchange < exchanges; exchange++) {
         char sent = (char)exchange, got;
         if (write(connection, &sent, 1) != 1 || read(connection, &got, 1) != 1 || got != sent)
             return 1;
     }
-    if (passes_on)
+    return 0;
+}
+
+static int ask(int port, const char *word)
+{
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    far.sin_port = htons((unsigned short)port);
+    int connection = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(connection, (struct sockaddr *)&far, sizeof far) || exchange(connection, 200))
+        return 1;
+    if (strcmp(word, "pass-on") == 0) {
         execl("/bin/true", "true", (char *)0);
-    return passes_on;
+        return 1;
+    }
+    if (strcmp(word, "search") == 0) {
+        /* As execvp goes through PATH. */
+        for (int folder = 0; folder < 3; folder++)
+            execl("/nonexistent/true", "true", (char *)0);
+        return exchange(connection, 100);
+    }
+    return 0;
 }
 
 int main(int count, char **words)
 {
     if (count == 2 && strcmp(words[1], "serve") == 0)
         return serve();
-    return count == 3 ? ask(atoi(words[2]), strcmp(words[1], "pass-on") == 0) : 2;
+    return count == 3 ? ask(atoi(words[2]), words[1]) : 2;
 }

@@ -1,12 +1,10 @@
 //! Runs programs to their end, and reads what they leave.
 
+use super::in_time;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Ends a program that hangs.
-const WATCHDOG: Duration = Duration::from_secs(180);
 
 /// Runs a program that must succeed; what it printed.
 pub fn run(command: &mut Command) -> String {
@@ -18,33 +16,38 @@ pub fn run(command: &mut Command) -> String {
 
 /// Runs a program that must come to an end; its exit status, what it printed and what it complained of.
 pub fn run_to_the_end(command: &mut Command) -> (i32, String, String) {
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+        .stderr(Stdio::piped());
+    let mut child = spawn(command);
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let said = std::thread::spawn(move || text_of(&mut stdout));
     let complained = std::thread::spawn(move || text_of(&mut stderr));
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("the program can be waited for") {
-            break Some(status);
-        }
-        if started.elapsed() > WATCHDOG {
-            let _ = child.kill();
-            let _ = child.wait();
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let status = in_time::ended(&mut child);
     let said = said.join().expect("what it printed");
     let complained = complained.join().expect("what it complained of");
     match status.map(|status| status.code()) {
         Some(Some(code)) => (code, said, complained),
         Some(None) => panic!("{command:?}: {status:?}\n{said}\n{complained}"),
         None => panic!("{command:?}: hangs\n{said}\n{complained}"),
+    }
+}
+
+/// Starts a program that may have been written a moment ago: what another test's thread starts at that moment has copies
+/// of all descriptors until it execs, and a file that somebody may write does not run (execve(2), ETXTBSY).
+fn spawn(command: &mut Command) -> std::process::Child {
+    let started = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy
+                    && started.elapsed() < Duration::from_secs(2) =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            child => return child.expect("the program starts"),
+        }
     }
 }
 

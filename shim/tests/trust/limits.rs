@@ -8,7 +8,7 @@ use crate::place::Place;
 fn limits_and_sandboxes_are_reasons() {
     assert_eq!(
         run(&mut Place::with("trust/limits.c").program()).trim(),
-        "20 scenarios"
+        "21 scenarios"
     );
 }
 

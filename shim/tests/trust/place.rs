@@ -17,6 +17,8 @@ impl Place {
         let folder =
             std::env::temp_dir().join(format!("axio-trust-{}-{number}", std::process::id()));
         let program = Program::of(source);
+        // Of a process of the same number that was killed.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).expect("a folder");
         let place = Place(folder);
         allow_all(&place.0);

@@ -9,7 +9,8 @@ use crate::place::Place;
 const TRIALS: u32 = 3;
 /// Handshakes take a second at most, so that on a busy machine some are over before the attack.
 const ATTEMPTS: u32 = 20;
-const INCONCLUSIVE: i32 = 3;
+/// The status of a trial in which the handshake was over before; any other one is the result of an attack.
+const NOTHING_TO_ATTACK: i32 = 5;
 
 const USER_AND_PROCESSES_AND_MOUNTS: &str = "3";
 
@@ -20,15 +21,18 @@ fn is_root() -> bool {
     })
 }
 
-/// Whether this is not root. Says so behind the back of the test harness, which keeps to itself what a passed test says:
-/// test.sh counts such lines.
+/// Whether this is not root. Says so: test.sh counts such lines.
 fn is_skipped(why: &str) -> bool {
     let is_skipped = !is_root();
     if is_skipped {
-        let _ =
-            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("\nSKIPPED: {why}\n"));
+        say(&format!("SKIPPED: {why}"));
     }
     is_skipped
+}
+
+/// A line behind the back of the test harness, which keeps to itself what a passed test says.
+fn say(text: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("\n{text}\n"));
 }
 
 #[test]
@@ -47,6 +51,15 @@ fn two_users_in_namespaces_of_their_own_are_accelerated() {
     }
 }
 
+#[test]
+fn a_foreign_user_has_its_share_of_channels_and_is_told_so_beyond() {
+    if is_skipped("needs root to become two users") {
+        return;
+    }
+    let place = Place::with("trust/quota.c");
+    run(place.program().args(["1001", "1000"]));
+}
+
 fn attack(name: &str) {
     let place = Place::with("trust/attackers.c");
     let (knock, wanted) = if cfg!(feature = "without-knock") {
@@ -54,22 +67,28 @@ fn attack(name: &str) {
     } else {
         ("with", "nothing")
     };
-    let mut left = TRIALS;
-    for _ in 0..ATTEMPTS {
+    let (mut tried, mut too_late) = (0, 0);
+    while tried < TRIALS {
         let (code, said, complained) = run_to_the_end(place.program().args([name, knock]));
         match code {
             0 => {
                 assert_eq!(said.trim(), wanted);
-                left -= 1;
+                tried += 1;
             }
-            INCONCLUSIVE => eprintln!("once more: {complained}"),
+            NOTHING_TO_ATTACK => {
+                too_late += 1;
+                eprintln!("once more: {complained}");
+                assert!(
+                    tried + too_late < ATTEMPTS,
+                    "{name}: the machine is too busy"
+                );
+            }
             _ => panic!("{name}: exit {code}\n{complained}"),
         }
-        if left == 0 {
-            return;
-        }
     }
-    panic!("{name}: the machine is too busy for it");
+    say(&format!(
+        "{name} {knock} the knock: tried {tried} times, {too_late} times the handshake was over before"
+    ));
 }
 
 #[test]

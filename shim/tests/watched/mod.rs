@@ -1,12 +1,10 @@
 //! Runs programs under a watchdog, and reads what the library has reported of them.
 
+mod in_time;
+
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-/// Ends a program that hangs.
-const WATCHDOG: Duration = Duration::from_secs(180);
 
 /// Runs a program that must succeed; what it printed.
 pub fn run(command: &mut Command, what: &str) -> String {
@@ -28,18 +26,7 @@ pub fn run_to_end(command: &mut Command, what: &str) -> (ExitStatus, String) {
         let _ = stdout.read_to_string(&mut text);
         text
     });
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("the program can be waited for") {
-            break Some(status);
-        }
-        if started.elapsed() > WATCHDOG {
-            let _ = child.kill();
-            let _ = child.wait();
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let status = in_time::ended(&mut child);
     let text = reader.join().expect("what it printed");
     match status {
         Some(status) => (status, text),
@@ -49,9 +36,17 @@ pub fn run_to_end(command: &mut Command, what: &str) -> (ExitStatus, String) {
 
 /// Sum of a counter over the processes that have written a report.
 pub fn reported(report: &Path, counter: &str) -> u64 {
-    let text = std::fs::read_to_string(report).unwrap_or_default();
+    sum(
+        &std::fs::read_to_string(report).unwrap_or_default(),
+        counter,
+    )
+}
+
+/// The same over the lines of a report.
+pub fn sum(report: &str, counter: &str) -> u64 {
     let key = format!("\"{counter}\":");
-    text.lines()
+    report
+        .lines()
         .filter_map(|line| line.split_once(key.as_str()))
         .filter_map(|(_, rest)| {
             let digits: String = rest

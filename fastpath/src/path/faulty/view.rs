@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) stores: u64,
     /// Stores before the writer dies.
     pub(super) dies_in: Option<u64>,
+    /// What the writer does before each look of the reader. Not there while it does it.
+    pub(super) act: Option<Box<dyn FnMut()>>,
 }
 
 thread_local! {
@@ -91,6 +93,7 @@ pub(super) fn begin(
         is_stopped: false,
         stores: 0,
         dies_in: None,
+        act: None,
     };
     LINKS.with_borrow_mut(|links| links.push(link));
 }
@@ -229,7 +232,13 @@ pub(crate) unsafe fn stored_bytes(ring: RingBytes, position: u64, source: *const
 
 /// From the one door: a word of the far side is about to be loaded.
 pub(crate) fn look(address: usize) {
-    with(|link| link.view.contains(&address), Link::look);
+    let is_it = |link: &Link| link.view.contains(&address);
+    // It looks and stores itself, so no link is borrowed meanwhile.
+    if let Some(mut act) = with(is_it, |link| link.act.take()).flatten() {
+        act();
+        with(is_it, |link| link.act = Some(act));
+    }
+    with(is_it, Link::look);
 }
 
 /// From the one door: a full fence. Behind a store of ours (its address): what we stored will be seen behind the next

@@ -7,7 +7,7 @@ use super::outcome::{Next, Now, Outcomes, Step};
 use crate::deliberate_bugs::DeliberateBug;
 use crate::place::Place;
 use crate::state::{BELL, Epoch};
-use crate::thread::Carried;
+use crate::thread::{Carried, Role};
 
 /// What the ringer leaves behind in the epoch it has rung for.
 fn rung(now: &Now<'_>) -> Epoch {
@@ -89,7 +89,9 @@ pub(super) fn look_for_writer(now: &Now<'_>, out: Outcomes<'_>) -> Step {
 /// FIN (§2.6): whoever slept on that line is woken by the switch or the FIN itself.
 pub(super) fn compare_for_writer(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let stream = now.sending();
-    let may_ring = stream.on_ring() && !stream.fin || now.has(DeliberateBug::BellInKernelMode);
+    let is_bound = !now.own_side().has_given_up();
+    let may_ring =
+        is_bound && stream.on_ring() && !stream.fin || now.has(DeliberateBug::BellInKernelMode);
     let mut next = now.next();
     if may_ring && now.far_side().arm_tx == Epoch::Armed {
         next.far_side().arm_tx = rung(now);
@@ -97,7 +99,7 @@ pub(super) fn compare_for_writer(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         out.push(next, Place::RoomBellCount);
     } else {
         next.unlock_tx();
-        out.push(next, Place::ReceiveIdle);
+        out.push(next, behind(now));
     }
     Ok(())
 }
@@ -108,7 +110,7 @@ pub(super) fn count_for_writer(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     if now.far_side().gone && !now.has(DeliberateBug::BellIgnoresGone) {
         next.sending().ringing = false;
         next.unlock_tx();
-        out.push(next, Place::ReceiveIdle);
+        out.push(next, behind(now));
         return Ok(());
     }
     count(
@@ -125,8 +127,17 @@ pub(super) fn send_for_writer(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     let mut next = now.next();
     send_or_count(now, &mut next)?;
     next.unlock_tx();
-    out.push(next, Place::ReceiveIdle);
+    out.push(next, behind(now));
     Ok(())
+}
+
+/// Where whoever rings for writers goes on.
+fn behind(now: &Now<'_>) -> Place {
+    if now.thread().role == Role::Giver {
+        Place::GiveIdle
+    } else {
+        Place::ReceiveIdle
+    }
 }
 
 /// BELL 3, after the look at `gone`.

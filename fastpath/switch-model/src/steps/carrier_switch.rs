@@ -3,6 +3,7 @@
 use super::outcome::{Next, Now, Outcomes, Step};
 use crate::deliberate_bugs::DeliberateBug;
 use crate::place::Place;
+use crate::state::Giving;
 use crate::thread::Carried;
 
 /// §2.2, and the configuration's policy.
@@ -13,7 +14,15 @@ pub(super) fn may_upgrade(now: &Now<'_>) -> bool {
     let passed = !stream.has_unpassed_switch() || ungranted;
     let quiet = stream.itx == 0 || now.has(DeliberateBug::UpgradeWithSendInFlight);
     let all_read = stream.krx == stream.ktx || now.has(DeliberateBug::UpgradeOverUnread);
-    stream.upgrades_left > 0 && granted && passed && quiet && all_read && !now.own_side().gone
+    let stays = now.own_side().giving == Giving::No || now.has(DeliberateBug::UpgradeWhileGiving);
+    stream.upgrades_left > 0
+        && granted
+        && passed
+        && quiet
+        && all_read
+        && stays
+        && !now.own_side().gone
+        && !now.own_side().has_given_up()
 }
 
 /// UPGRADE 1 and 2. Where nobody leaves, ANNOUNCE is nothing and the switch follows at once.

@@ -5,7 +5,7 @@ use crate::deliberate_bugs::DeliberateBug;
 use crate::kernel;
 use crate::looks;
 use crate::place::Place;
-use crate::state::BELL;
+use crate::state::{BELL, Giving};
 use crate::thread::{Carried, Role};
 use crate::violation::Violation;
 
@@ -125,7 +125,8 @@ fn may_grant(now: &Now<'_>) -> bool {
 fn is_offered(now: &Now<'_>) -> bool {
     let stream = now.receiving();
     let nobody_left = !now.far_side().gone && !now.own_side().gone;
-    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && nobody_left
+    let stays = now.own_side().giving == Giving::No && !now.own_side().has_given_up();
+    stream.grant <= stream.rx_ep && stream.upgrades_left > 0 && nobody_left && stays
 }
 
 /// RECV, even, no grant: the program's own recv takes one or two bytes, whatever they are.
@@ -191,7 +192,9 @@ pub(super) fn count(now: &Now<'_>, out: Outcomes<'_>) -> Step {
     next.carry(Carried::Nothing);
     let after = next.receiving();
     after.irx -= 1;
-    after.krx += count;
+    if !now.own_side().has_given_up() {
+        after.krx += count;
+    }
     if count == 0 {
         after.keof = true;
         if classifies && stream.on_ring() {

@@ -4,7 +4,7 @@ use super::outcome::{Next, Now, Outcomes, Step};
 use crate::deliberate_bugs::DeliberateBug;
 use crate::looks;
 use crate::place::Place;
-use crate::thread::Role;
+use crate::thread::{Carried, Role};
 
 /// Where to begin, unless another thread has begun already. Nothing to do while the kernel carries.
 pub(super) fn start(now: &Now<'_>, out: Outcomes<'_>) -> Step {
@@ -30,14 +30,44 @@ pub(super) fn send(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         Some(offset) if !useless => {
             if looks::kernel_has_room(configuration, now.state, now.me) {
                 next.send_to_kernel(stream.ring[usize::from(offset % configuration.ring_bytes)])?;
-                next.sending().rewound = Some(offset + 1);
-                out.push(next, Place::RewindSend);
+                if configuration.rewinder_dies {
+                    out.push(next, Place::RewindCount);
+                } else {
+                    next.sending().rewound = Some(offset + 1);
+                    out.push(next, Place::RewindSend);
+                }
             } else {
                 next.unlock_tx();
                 out.push(next, Place::RewindWait);
             }
         }
         _ => finish(now, next, out),
+    }
+    Ok(())
+}
+
+/// The byte is counted; or a writer is killed first, and its relatives find the lock a dead one's and ask the kernel how
+/// far it came.
+pub(super) fn count(now: &Now<'_>, out: Outcomes<'_>) -> Step {
+    let noted = now.sending().rewound;
+    let sent = noted.map(|offset| offset + 1);
+    let mut next = now.next();
+    next.sending().rewound = sent;
+    out.push(next, Place::RewindSend);
+
+    let nobody_died = now
+        .state
+        .threads
+        .iter()
+        .all(|thread| thread.place != Place::Killed);
+    if nobody_died && now.thread().role == Role::Writer {
+        let mut next = now.next();
+        if !now.has(DeliberateBug::RewindNotRecounted) {
+            next.sending().rewound = sent;
+        }
+        next.unlock_tx();
+        next.carry(Carried::Nothing);
+        out.push_optional(next, Place::Killed);
     }
     Ok(())
 }

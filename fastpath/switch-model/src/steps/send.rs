@@ -80,7 +80,8 @@ pub(super) fn locked(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         out.push(next, Place::SendIdle);
         return Ok(());
     }
-    if stream.over {
+    // The words of a slot that was given up are no longer this connection's.
+    if stream.over || now.own_side().has_given_up() {
         next.carry(Carried::Nothing);
         enter_kernel(next, out);
         return Ok(());

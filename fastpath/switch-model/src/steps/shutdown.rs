@@ -25,7 +25,7 @@ pub(super) fn publish(now: &Now<'_>, out: Outcomes<'_>) -> Step {
         next.sending().shut = false;
         out.push(next, Place::RewindStart);
     } else {
-        next.sending().fin |= stream.on_ring() && !stream.over;
+        next.sending().fin |= stream.on_ring() && !stream.over && !now.own_side().has_given_up();
         out.push(next, Place::ShutdownKernel);
     }
     Ok(())

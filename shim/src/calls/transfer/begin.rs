@@ -5,19 +5,18 @@
 )]
 
 use super::buffers::checked_total;
-use super::flags::{HAS_CONTROL, IS_READ, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_OOB};
+use super::flags::{HAS_CONTROL, IS_READ};
 use super::receive::drive_receive;
 use super::send::drive_send;
 use crate::boundary::{Action, Call, Kind, State, me};
+use crate::calls::exiting;
 use crate::{fd_table, process, upgrade};
 use core::ffi::c_int;
 use fastpath::stream::Stream;
 use fastpath::stream::pieces::{Piece, Pieces};
 use fastpath::sync::Ordering;
 use kmod_interface::reason::Reason;
-
-const EFAULT: c_int = 14;
-const EINVAL: c_int = 22;
+use libc::{EFAULT, EINVAL, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_OOB};
 
 /// Starts a send.
 ///
@@ -65,6 +64,7 @@ fn begin(
     flags: c_int,
 ) -> Action {
     let Some((index, generation, endpoint)) = fd_table::get(descriptor) else {
+        exiting::wait_for_the_end();
         return Action::Real;
     };
     let single = core::ptr::eq(first, &raw const call.single);

@@ -4,9 +4,8 @@
 use crate::boundary::Kind;
 use core::ffi::c_int;
 use fastpath::stream::pieces::{Piece, Pieces};
+use libc::{EFAULT, EINVAL};
 
-const EFAULT: c_int = 14;
-const EINVAL: c_int = 22;
 const IOV_MAX: usize = 1024;
 
 /// Length of a vector, with the checks the kernel makes before anything else (POSIX.md row 32).

@@ -1,74 +1,54 @@
-//! What the kernel carries: the program's own call while the thread is counted, calls of the kernel's own kind (sendfile,
-//! splice), the rest of a buffer whose first part went by the ring, and what a kernel call's return means.
+//! What the kernel carries: the program's own call while the thread is counted, a call of the kernel's own kind (sendfile),
+//! the rest of a buffer whose first part went by the ring, and what a kernel call's return means.
 #![expect(
     unsafe_code,
     reason = "entry points called by the trampolines with raw pointers"
 )]
 
-use super::flags::{HAS_CONTROL, IS_READ, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL};
+use super::flags::{GOES_ON, HAS_CONTROL, IS_READ};
 use super::receive::drive_receive;
 use super::send::drive_send;
 use super::sleep::{deadline, poll_until};
-use super::{after_stream, is_nonblocking, stream_of, uncount};
+use super::{after_stream, is_nonblocking, pipes, stream_of, uncount};
 use crate::boundary::{Action, Call, Counted, Kind, State, me};
 use crate::{fd_table, process, upgrade};
 use core::ffi::{c_int, c_long};
 use fastpath::stream::Stream;
 use fastpath::stream::pieces::Pieces;
 use fastpath::sync::Ordering;
+use libc::{EAGAIN, ECONNRESET, EINTR, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, POLLIN, POLLOUT};
 
-const EINTR: c_int = 4;
-const EAGAIN: c_int = 11;
-const ECONNRESET: c_int = 104;
-
-/// Before a call of the kernel's own kind that sends (sendfile, splice): 1 while the kernel carries; the thread is
+/// Before a call of the kernel's own kind that sends (sendfile): 1 while the kernel carries; the thread is
 /// counted then, `after_counted` must follow.
 ///
 /// # Safety
 /// As [`begin_send`].
-pub unsafe extern "C" fn enter_kernel_send(call: *mut Call, descriptor: c_int) -> c_int {
+pub unsafe extern "C" fn enter_kernel_send(
+    call: *mut Call,
+    descriptor: c_int,
+    bytes: usize,
+) -> c_int {
     // SAFETY: the trampoline passes its own record.
     let call = unsafe { &mut *call };
-    process::guarded_hook(0, || enter_kernel(call, Kind::Send, descriptor))
+    process::guarded_hook(0, || enter_kernel(call, descriptor, bytes))
 }
 
-/// Before a call of the kernel's own kind that receives (splice).
-///
-/// # Safety
-/// As [`begin_send`].
-pub unsafe extern "C" fn enter_kernel_receive(call: *mut Call, descriptor: c_int) -> c_int {
-    // SAFETY: the trampoline passes its own record.
-    let call = unsafe { &mut *call };
-    process::guarded_hook(0, || enter_kernel(call, Kind::Receive, descriptor))
-}
-
-fn enter_kernel(call: &mut Call, kind: Kind, descriptor: c_int) -> c_int {
+fn enter_kernel(call: &mut Call, descriptor: c_int, bytes: usize) -> c_int {
     let Some((index, generation, endpoint)) = fd_table::get(descriptor) else {
         return 0;
     };
     let stream = Stream::new(endpoint, generation, descriptor, me());
-    let entered = match kind {
-        Kind::Send => {
-            upgrade::before_send(&stream);
-            stream.enter_kernel_send_if_even()
-        }
-        Kind::Receive => {
-            upgrade::before_receive(&stream);
-            stream.enter_kernel_receive_if_even()
-        }
-    };
+    upgrade::before_send(&stream);
+    let entered = stream.enter_kernel_send_if_even();
     after_stream(&stream);
     if !entered {
         return 0;
     }
     call.descriptor = descriptor;
     call.masked = 0;
-    let mut state = State::new(kind, index, generation, 0, Pieces::NONE, 1);
-    state.counted = if kind == Kind::Send {
-        Counted::KernelSend
-    } else {
-        Counted::KernelReceive
-    };
+    // Less than all of it means that the kernel was full (or the file at its end, which does no harm).
+    let mut state = State::new(Kind::Send, index, generation, 0, Pieces::NONE, bytes.max(1));
+    state.counted = Counted::KernelSend;
     call.state.write(state);
     1
 }
@@ -76,11 +56,14 @@ fn enter_kernel(call: &mut Call, kind: Kind, descriptor: c_int) -> c_int {
 /// The rest of the present piece goes through the kernel after all.
 pub(super) fn rest(call: &mut Call, action: Action) -> Action {
     // The kernel would restart a blocking rest after a handler; a part done ends the call instead (see go_to_sleep).
-    let flags = call.state().flags & !(HAS_CONTROL | IS_READ) | MSG_DONTWAIT;
+    let flags = call.state().flags & !(HAS_CONTROL | IS_READ | GOES_ON) | MSG_DONTWAIT;
     let Some((base, bytes)) = call.state().pieces.present() else {
-        let done = call.state().done;
-        call.state().counted = Counted::No;
-        return call.done(done as isize);
+        // Nothing is left, or a pipe has it, which a later call takes up again.
+        match stream_of(call) {
+            Some(stream) => uncount(call, &stream, 0),
+            None => call.state().counted = Counted::No,
+        }
+        return pipes::ended(call);
     };
     call.rest_base = base;
     call.rest_bytes = bytes;
@@ -107,6 +90,10 @@ pub(super) fn counted_returned(call: &mut Call, result: c_long, error: c_int) ->
         (result, error) = if said == 0 { (0, 0) } else { (-1, said) };
     }
     if let Some(stream) = &stream {
+        let is_short = result >= 0 && call.state().done + moved < call.state().total;
+        if kind == Kind::Send && (is_short || (result < 0 && error == EAGAIN)) {
+            crate::readiness::changes::kernel_send_blocked(stream);
+        }
         if kind == Kind::Send && moved > 0 {
             stream.endpoint.last_transfer.set(2);
             upgrade::after_send(stream);
@@ -116,6 +103,9 @@ pub(super) fn counted_returned(call: &mut Call, result: c_long, error: c_int) ->
         }
     }
     if call.state().done == 0 && !call.state().moved {
+        if call.state().flags & GOES_ON != 0 && result < 0 {
+            keep_error(stream.as_ref(), kind, error);
+        }
         call.result = result;
         call.error = error;
         return Action::Done;
@@ -123,8 +113,6 @@ pub(super) fn counted_returned(call: &mut Call, result: c_long, error: c_int) ->
     // A rest: what came before counts.
     if result <= 0 {
         if result < 0 && error == EAGAIN && !is_nonblocking(call) && stream.is_some() {
-            const POLLIN: c_int = 1;
-            const POLLOUT: c_int = 4;
             let deadline = deadline(call);
             call.masked = 0;
             return poll_until(
@@ -139,13 +127,8 @@ pub(super) fn counted_returned(call: &mut Call, result: c_long, error: c_int) ->
             call.error = error;
             return Action::Done;
         }
-        if result < 0
-            && error != EAGAIN
-            && error != EINTR
-            && kind == Kind::Receive
-            && let Some(stream) = &stream
-        {
-            stream.endpoint.error.store(error as u32, Ordering::Release);
+        if result < 0 {
+            keep_error(stream.as_ref(), kind, error);
         }
         return call.done(done as isize);
     }
@@ -159,5 +142,17 @@ pub(super) fn counted_returned(call: &mut Call, result: c_long, error: c_int) ->
         Kind::Send => drive_send(call, &stream),
         Kind::Receive if call.state().flags & MSG_WAITALL != 0 => drive_receive(call, &stream),
         Kind::Receive => call.done(done as isize),
+    }
+}
+
+/// A receive that failed behind what was received: the next call is told, as by the kernel (net/socket.c do_recvmmsg).
+#[cold]
+fn keep_error(stream: Option<&Stream>, kind: Kind, error: c_int) {
+    if kind == Kind::Receive
+        && error != EAGAIN
+        && error != EINTR
+        && let Some(stream) = stream
+    {
+        stream.endpoint.error.store(error as u32, Ordering::Release);
     }
 }

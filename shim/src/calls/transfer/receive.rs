@@ -2,23 +2,20 @@
 
 use super::buffers::leads_nowhere;
 use super::by_kernel::rest;
-use super::flags::{MSG_PEEK, MSG_TRUNC, MSG_WAITALL};
+use super::flags::GOES_ON;
 use super::sleep::{poll_for, wait_to_receive};
 use super::spin::end_wait;
-use super::{after_stream, is_nonblocking, reentered, would_block};
+use super::{after_stream, is_nonblocking, pipes, reentered, would_block};
 use crate::boundary::{Action, Call, Counted, State};
 use crate::upgrade;
-use core::ffi::c_int;
+use fastpath::clock::monotonic_ns;
 use fastpath::endpoint::Endpoint;
 use fastpath::kernel_call;
+use fastpath::stream::Stream;
 use fastpath::stream::pieces::Pieces;
 use fastpath::stream::receive::{Received, Taking};
-use fastpath::stream::{Stream, monotonic_ns};
 use fastpath::sync::Ordering;
-
-const EBADF: c_int = 9;
-const EAGAIN: c_int = 11;
-const EFAULT: c_int = 14;
+use libc::{EAGAIN, EBADF, EFAULT, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLIN};
 
 #[inline(always)]
 pub(super) fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
@@ -28,7 +25,15 @@ pub(super) fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
         if !taking.discard && state.total > 0 && leads_nowhere(&mut state.pieces) {
             return receive_into_nowhere(call, stream, taking);
         }
-        let received = stream.receive(&mut state.pieces, taking);
+        let received = if state.pipe.is_none() {
+            stream.receive(&mut state.pieces, taking)
+        } else {
+            match pipes::receive(call, stream) {
+                Ok(received) => received,
+                Err(action) => return action,
+            }
+        };
+        let state = call.state();
         after_stream(stream);
         match received {
             Received::Bytes(bytes) => {
@@ -67,7 +72,6 @@ pub(super) fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
                     };
                 }
                 stream.kernel_received(0);
-                const POLLIN: c_int = 1;
                 return poll_for(call, POLLIN, 10);
             }
             Received::Empty => {
@@ -92,9 +96,12 @@ pub(super) fn drive_receive(call: &mut Call, stream: &Stream) -> Action {
             }
             Received::End => return received_end(call, stream),
             Received::Failed(errno) => {
-                if call.state().done > 0 {
+                let goes_on = call.state().flags & GOES_ON != 0;
+                if call.state().done > 0 || goes_on {
                     // Shown to the next call, as the kernel does.
                     stream.endpoint.error.store(errno as u32, Ordering::Release);
+                }
+                if call.state().done > 0 {
                     return received_end(call, stream);
                 }
                 return call.failed(errno);

@@ -1,26 +1,30 @@
 //! Data out, step by step: one step of the stream, and what its answer asks for.
 
 use super::by_kernel::rest;
-use super::flags::MSG_NOSIGNAL;
 use super::sleep::{poll_for, wait_to_send};
 use super::spin::end_wait;
-use super::{after_stream, is_nonblocking, reentered, uncount, would_block};
+use super::{after_stream, is_nonblocking, pipes, reentered, uncount, would_block};
 use crate::boundary::{Action, Call, Counted};
-use core::ffi::c_int;
+use crate::calls::exiting;
 use fastpath::kernel_call;
 use fastpath::stream::Stream;
 use fastpath::stream::send::Sent;
 use fastpath::sync::Ordering;
-
-const EBADF: c_int = 9;
-const EPIPE: c_int = 32;
-const SIGPIPE: c_int = 13;
+use libc::{EBADF, EPIPE, MSG_NOSIGNAL, POLLOUT, SIGPIPE};
 
 #[inline(always)]
 pub(super) fn drive_send(call: &mut Call, stream: &Stream) -> Action {
     loop {
         let state = call.state();
-        let sent = stream.send(&mut state.pieces);
+        let sent = if state.pipe.is_none() {
+            stream.send(&mut state.pieces)
+        } else {
+            match pipes::send(call, stream) {
+                Ok(sent) => sent,
+                Err(action) => return action,
+            }
+        };
+        let state = call.state();
         after_stream(stream);
         match sent {
             Sent::Bytes(bytes) => {
@@ -64,7 +68,6 @@ pub(super) fn drive_send(call: &mut Call, stream: &Stream) -> Action {
                 if is_nonblocking(call) {
                     return would_block(call);
                 }
-                const POLLOUT: c_int = 4;
                 return poll_for(call, POLLOUT, 10);
             }
             Sent::Failed(errno) => {
@@ -80,6 +83,7 @@ pub(super) fn drive_send(call: &mut Call, stream: &Stream) -> Action {
                     let done = call.state().done;
                     return call.done(done as isize);
                 }
+                exiting::wait_for_the_end();
                 if call.state().flags & MSG_NOSIGNAL == 0 {
                     kernel_call::signal_this_thread(SIGPIPE);
                 }

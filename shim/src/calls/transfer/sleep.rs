@@ -1,7 +1,7 @@
 //! The part of a wait that sleeps: which sleep, how long, and what the awakened does. The sleep itself is the trampoline's
 //! (POSIX.md R8).
 
-use super::flags::MSG_DONTWAIT;
+use super::flags::GOES_ON;
 use super::receive::{drive_receive, taking_of};
 use super::send::drive_send;
 use super::spin::spin;
@@ -10,13 +10,14 @@ use crate::boundary::{Action, Call, Counted, Kind, State, Timespec};
 use crate::calls::sleepers;
 use crate::process;
 use core::ffi::{c_int, c_long};
+use fastpath::clock::monotonic_ns;
 use fastpath::kernel_call;
+use fastpath::statistics::count_sleep;
+use fastpath::stream::Stream;
 use fastpath::stream::sleep::{Armed, Sleep};
-use fastpath::stream::{Stream, monotonic_ns};
-
-const EINTR: c_int = 4;
-const EAGAIN: c_int = 11;
-const EPIPE: c_int = 32;
+use libc::{
+    EAGAIN, EINTR, EPIPE, MSG_DONTWAIT, POLLIN, POLLOUT, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET,
+};
 
 /// Wakes of one call after which it is asked what lies on the line.
 const VAIN_WAKES: u32 = 4;
@@ -32,7 +33,7 @@ pub(super) fn wait_to_receive(call: &mut Call, stream: &Stream) -> Option<Action
     }
     let sleep = stream.prepare_sleep_receive(minimum);
     after_stream(stream);
-    go_to_sleep(call, sleep, 1)
+    go_to_sleep(call, sleep, POLLIN)
 }
 
 pub(super) fn wait_to_send(call: &mut Call, stream: &Stream) -> Option<Action> {
@@ -41,10 +42,10 @@ pub(super) fn wait_to_send(call: &mut Call, stream: &Stream) -> Option<Action> {
     }
     let sleep = stream.prepare_sleep_send();
     after_stream(stream);
-    go_to_sleep(call, sleep, 1)
+    go_to_sleep(call, sleep, POLLIN)
 }
 
-fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
+fn go_to_sleep(call: &mut Call, sleep: Sleep, events: i16) -> Option<Action> {
     match sleep {
         Sleep::Retry => {
             call.state().sleepless += 1;
@@ -59,7 +60,7 @@ fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
         Sleep::Line(armed) => {
             falls_asleep(call, armed);
             let deadline = deadline(call);
-            if deadline == 0 && call.state().done == 0 {
+            if deadline == 0 && call.state().done == 0 && !goes_on(call) {
                 return Some(Action::Peek);
             }
             // A call that has done a part is ended by every handler, SA_RESTART or not: ppoll tells of each.
@@ -71,7 +72,6 @@ fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
             limit_ms,
             writable,
         } => {
-            const POLLOUT: c_int = 4;
             falls_asleep(call, armed);
             Some(poll_for(
                 call,
@@ -82,21 +82,24 @@ fn go_to_sleep(call: &mut Call, sleep: Sleep, events: c_int) -> Option<Action> {
     }
 }
 
+/// An earlier part of the program's call has moved bytes.
+fn goes_on(call: &mut Call) -> bool {
+    call.state().flags & GOES_ON != 0
+}
+
 fn falls_asleep(call: &mut Call, armed: Armed) {
     let state = call.state();
     state.counted = Counted::Asleep(armed);
     state.slept = true;
     state.has_slept = true;
     if let Some(endpoint) = fastpath::family::endpoint(state.endpoint) {
-        sleepers::count(endpoint, true);
+        sleepers::count(endpoint, state.generation, true);
+        count_sleep(endpoint, state.generation);
     }
 }
 
 /// End of the call's time-out (SO_RCVTIMEO, SO_SNDTIMEO), asked of the kernel at the first sleep; 0 = none.
 pub(super) fn deadline(call: &mut Call) -> u64 {
-    const SOL_SOCKET: c_int = 1;
-    const SO_RCVTIMEO: c_int = 20;
-    const SO_SNDTIMEO: c_int = 21;
     if call.state().deadline_ns == State::NOT_ASKED {
         let name = if call.state().kind == Kind::Send {
             SO_SNDTIMEO
@@ -117,8 +120,8 @@ pub(super) fn deadline(call: &mut Call) -> u64 {
     call.state().deadline_ns
 }
 
-pub(super) fn poll_until(call: &mut Call, events: c_int, until_ns: u64) -> Action {
-    call.events = events;
+pub(super) fn poll_until(call: &mut Call, events: i16, until_ns: u64) -> Action {
+    call.events = c_int::from(events);
     call.has_timeout = 0;
     if until_ns == 0 {
         return Action::Poll;
@@ -133,7 +136,7 @@ pub(super) fn poll_until(call: &mut Call, events: c_int, until_ns: u64) -> Actio
 }
 
 /// A bounded sleep with signals held back: the time-out of the call may end it, too.
-pub(super) fn poll_for(call: &mut Call, events: c_int, limit_ms: u64) -> Action {
+pub(super) fn poll_for(call: &mut Call, events: i16, limit_ms: u64) -> Action {
     let deadline = deadline(call);
     let limit = monotonic_ns() + limit_ms * 1_000_000;
     call.masked = 1;
@@ -175,7 +178,9 @@ pub(super) fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
     if error != 0 && error != EINTR && error != EAGAIN {
         stream.sleeper_saw(error);
     }
-    if error == EINTR {
+    // With signals held back only the C library's own come through (setuid in another thread), which the kernel would
+    // restart a call after.
+    if error == EINTR && !masked {
         let done = call.state().done;
         // A receive of nothing that is interrupted has received nothing.
         return if done > 0 || call.state().total == 0 {
@@ -189,7 +194,7 @@ pub(super) fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
         if done > 0 {
             return call.done(done as isize);
         }
-        if !restart || call.state().deadline_ns != 0 {
+        if !restart || call.state().deadline_ns != 0 || goes_on(call) {
             return call.failed(EINTR);
         }
     }
@@ -224,5 +229,5 @@ fn back_off(times: u32) {
 
 /// After a nap with signals held back: is one waiting that will run a handler? `Some(true)`: with SA_RESTART.
 fn pending_signal(call: &Call) -> Option<bool> {
-    process::pending_handler(call.rest_base as usize as u64)
+    process::pending_handler(call.program_mask)
 }

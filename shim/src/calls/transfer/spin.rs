@@ -3,11 +3,9 @@
 use crate::boundary::{Kind, State};
 use crate::process;
 use fastpath::endpoint::Endpoint;
-use fastpath::statistics::count;
 use fastpath::stream::Stream;
 use fastpath::sync::time_stamp;
 use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
-use kmod_interface::statistics::Counter;
 
 /// A wait has ended with something done: the policy learns from it.
 #[inline(always)]
@@ -49,33 +47,20 @@ pub(super) fn spin(state: &mut State, stream: &Stream, ready: impl Fn(&Stream) -
 }
 
 fn learn(state: &mut State, stream: &Stream) {
-    let (far_cpu, stamp) = stream.far_bell_hint();
-    let by_bell = state.slept && stamp.wrapping_sub(state.wait_began_ticks) < u64::MAX / 2;
     let outcome = Outcome {
         spun: state.spun,
         missed: state.missed,
         slept: state.slept,
-        stamp: by_bell.then_some(stamp),
-        from_own_cpu: by_bell && far_cpu == wait::current_cpu(),
         interrupted: state.interrupted,
+        ..Outcome::default()
     };
-    wait::finish(
-        &process::POLICY,
+    let t0 = state.wait_began_ticks;
+    process::learn_from_wait(
         history(state, stream.endpoint),
-        outcome,
-        state.wait_began_ticks,
-        time_stamp(),
+        outcome.with_bell(Some(stream.far_bell_hint()), t0),
+        t0,
+        Some(stream),
     );
-    if state.spun {
-        count(
-            if state.missed {
-                Counter::SpinsLost
-            } else {
-                Counter::SpinsWon
-            },
-            1,
-        );
-    }
     state.wait_began_ticks = 0;
     state.sleepless = 0;
     state.spun = false;

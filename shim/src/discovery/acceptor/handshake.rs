@@ -79,6 +79,9 @@ fn begin(
         far_process,
     } = *dialled;
     let knocker = Knocker::new(tcp)?;
+    if is_distrusted(far.user, far_process) {
+        return Err(Reason::QuotaReached);
+    }
     if table::live_count() as usize >= CHANNELS_PER_PROCESS {
         return Err(Reason::TooManySockets);
     }
@@ -118,6 +121,20 @@ fn begin(
         handshake.dialer = PrivateDescriptor::NONE;
         handshake.drop_memory();
     })
+}
+
+/// A process whose channel takes no more claims gets no other channel beside it, to go on there. One that we cannot see (0)
+/// is known by its user's quota only.
+fn is_distrusted(user: u32, process: u32) -> bool {
+    let is_its = |channel: &Channel| {
+        channel
+            .far_side()
+            .is_some_and(|side| side.user == user && side.process == process)
+    };
+    process != 0
+        && table::live().any(|channel| {
+            channel.role() == Role::Accepting && channel.is_distrusted() && is_its(channel)
+        })
 }
 
 impl Handshake {
@@ -183,6 +200,13 @@ impl Handshake {
         if matches!(checked, Err(Reason::BadOffer | Reason::ProofFailed)) {
             quota::proof_failed(self.far.user);
         }
+        if checked == Err(Reason::ProofFailed)
+            && shm::peek_word(given, header::MAPPED).map_err(failure::of_blame)? != 1
+        {
+            // Who gives up takes the word back before the knock (the connecting side's `forget_mapped`). It counts as a
+            // failed proof all the same: a liar could do so, too.
+            return Err(Reason::TimedOut);
+        }
         knocker.show(tcp, checked?)?;
         let far_region =
             FarRegion::map_checked(given, self.offer.class).map_err(failure::of_blame)?;
@@ -247,6 +271,14 @@ impl Handshake {
             return Err(Reason::BadOffer);
         }
         Ok(value)
+    }
+
+    /// Before the knock goes: C is not to look for it any more. The memory is the channel's, and so still there.
+    pub(super) fn forget_known(&self) {
+        if self.channel.is_some() {
+            // Release, partner: C's second load, behind its look.
+            self.own.word32(header::KNOWN).store(0, Ordering::Release);
+        }
     }
 
     /// Descriptors. The name is free again.

@@ -1,8 +1,7 @@
 //! Negotiations whose connection nobody uses any more: they hold boxes, and places for claims, that others wait for.
 
 use super::{NEGOTIATIONS, box_tag};
-use crate::discovery::patience::{Knocker, STALE_CLAIM_MS, STALE_LOOK_MS};
-use crate::discovery::places::Leave;
+use crate::discovery::patience::{STALE_CLAIM_MS, STALE_LOOK_MS};
 use crate::discovery::{claim, clock};
 use fastpath::sync::AtomicU64;
 
@@ -17,15 +16,11 @@ pub(super) fn reap() {
     if !clock::is_time(&REAPED_MS, REAP_EVERY_MS) && !is_short {
         return;
     }
-    NEGOTIATIONS.for_each_idle(|negotiation| {
+    NEGOTIATIONS.end_useless(|negotiation| {
         let is_stale = is_short
             && negotiation.claims.is_any()
             && negotiation.patience.is_older_than(STALE_CLAIM_MS);
-        if !is_stale && !negotiation.patience.is_over() {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
+        is_stale || negotiation.patience.is_over()
     });
 }
 
@@ -36,15 +31,10 @@ pub(super) fn end_idle(tag: u64) -> bool {
     if !clock::is_time(&LOOKED_MS, STALE_LOOK_MS) {
         return false;
     }
-    NEGOTIATIONS.for_each_idle(|negotiation| {
-        let is_in_the_way = (negotiation.mailbox.is_open() || negotiation.claims.is_summons())
+    NEGOTIATIONS.end_useless(|negotiation| {
+        (negotiation.mailbox.is_open() || negotiation.claims.is_summons())
             && negotiation.patience.is_idle_for(STALE_CLAIM_MS)
-            && box_tag(&negotiation.pair) == tag;
-        if !is_in_the_way {
-            return Leave::Keep;
-        }
-        negotiation.end(Knocker::restore_unasked);
-        Leave::Free
+            && box_tag(&negotiation.pair) == tag
     });
     true
 }

@@ -88,7 +88,14 @@ impl Negotiation {
             || !knock::is_seen(far_end.shown, taken.asked)
         {
             quota::proof_failed(taken.far_end.user);
-            return Err(Reason::ProofFailed);
+            // A side that gives up takes its word back, and then its knock; a liar's word is not believed the next time,
+            // either. Acquire, partner: the release in S's `forget_known`.
+            let was_taken_back = taken.far.word32(header::KNOWN).load(Ordering::Acquire) != 1;
+            return Err(if was_taken_back {
+                Reason::TimedOut
+            } else {
+                Reason::ProofFailed
+            });
         }
         let far_side = FarSide {
             user: far_end.user,
@@ -115,6 +122,14 @@ impl Negotiation {
             slot,
             generation,
         }))
+    }
+
+    /// Before the knock goes: S is not to look for it any more.
+    pub(super) fn forget_mapped(&self) {
+        if let Some(taken) = &self.taken {
+            // Release, partner: S's second pread of the word.
+            taken.own.word32(header::MAPPED).store(0, Ordering::Release);
+        }
     }
 
     pub(super) fn unmap(&mut self) {

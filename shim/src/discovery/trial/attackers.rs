@@ -1,5 +1,6 @@
 //! Who attacks: somebody on the box's name, somebody in the place of the accepting end; and how the outcome is judged.
 
+use super::late::always;
 use super::{Connection, Outcome, fd, outcome};
 use crate::discovery::offer::{self, Received, Sent};
 use crate::discovery::{Progress, knock, look, name};
@@ -153,7 +154,10 @@ impl Drop for FalseAcceptor {
 
 /// The attack got nothing; in builds without the knock it got everything.
 pub fn judge(progress: Progress, what: &str) {
-    match outcome(progress) {
+    let outcome = outcome(progress);
+    let is_bound = matches!(outcome, Some(Outcome::Bound(_)));
+    always(!is_bound || !knock::REQUIRED, format_args!("{what}: bound"));
+    match outcome {
         Some(Outcome::Failed(Reason::ProofFailed)) if knock::REQUIRED => {}
         Some(Outcome::Bound(bound)) if !knock::REQUIRED => bound.channel.release(),
         other => panic!("{what}: {other:?}"),

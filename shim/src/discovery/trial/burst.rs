@@ -1,8 +1,9 @@
 //! Many connections at once, with the policy of the socket calls.
 
+use super::late::{Trouble, unless_too_busy};
 use super::processes::{MESSAGE_BYTES, State, is_joined};
 use super::role::{finish, start};
-use super::{Trouble, WANTED, fd, listener, pair_of, unless_too_busy};
+use super::{WANTED, fd, listener, pair_of};
 use crate::discovery::{Acceptor, Chance, Connector, Wanted};
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
@@ -79,16 +80,17 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
             one.state.step(|connector| connector.advance(socket));
             one.stream.write_all(&message).unwrap();
         }
-        for one in &mut all {
+        for (index, one) in all.iter_mut().enumerate() {
             one.stream.read_exact(&mut message).unwrap();
             let socket = fd(&one.stream);
             one.state.step(|connector| connector.advance(socket));
             if let State::Failed(reason) = one.state {
                 one.state = State::Waiting;
-                // Slots that others have are a reason to come again, which a burst is about.
-                one.between = reason == Reason::TooManySockets;
+                // Slots that others have are a reason to come again, which a burst is about; and claims that nobody has
+                // heard leave all as if the chance had not been.
+                one.between = matches!(reason, Reason::TooManySockets | Reason::Negotiating);
                 if !one.between {
-                    troubles.insert(reason.name());
+                    troubles.insert(format!("{index}:{}", reason.name()));
                 }
             }
         }
@@ -102,7 +104,7 @@ fn connect_burst(port: u16, count: u32, exchanges: u32) -> String {
             assert!(is_joined(&one.stream, &one.pair, End::Connecting, bound));
         }
     }
-    let troubles: Vec<&str> = troubles.into_iter().collect();
+    let troubles: Vec<String> = troubles.into_iter().collect();
     format!("{bound_count} {} {}", channels.len(), troubles.join(","))
 }
 
@@ -111,15 +113,17 @@ fn accept_burst(listener: &TcpListener, count: u32) -> String {
         .map(|_| Burst::new(listener.accept().unwrap().0, false))
         .collect();
     let mut message = [0; MESSAGE_BYTES];
+    let mut troubles = std::collections::BTreeSet::new();
     loop {
         // Every client sends once a round, so plain turns serve all of them.
-        for one in &mut all {
+        for (index, one) in all.iter_mut().enumerate() {
             if one.stream.read_exact(&mut message).is_err() {
                 let bound = all
                     .iter()
                     .filter(|one| matches!(one.state, State::Bound(_)))
                     .count();
-                return bound.to_string();
+                let troubles: Vec<String> = troubles.into_iter().collect();
+                return format!("{bound} {}", troubles.join(","));
             }
             let socket = fd(&one.stream);
             if matches!(one.state, State::Waiting) {
@@ -132,7 +136,8 @@ fn accept_burst(listener: &TcpListener, count: u32) -> String {
                 }
             }
             one.state.step(|acceptor| acceptor.advance(socket));
-            if matches!(one.state, State::Failed(_)) {
+            if let State::Failed(reason) = one.state {
+                troubles.insert(format!("{index}:{}", reason.name()));
                 one.state = State::Waiting;
             }
             one.exchange += 1;
@@ -155,9 +160,10 @@ fn a_burst_of_three_hundred_connections_binds_within_a_hundred_exchanges() {
         unsafe { libc::close(inherited) };
         let channels: u32 = c[1].parse().unwrap();
         if (&c[0][..], &s[0][..]) != ("300", "300") || channels > 6 {
+            // What S fails at C tries again.
             return Err(Trouble::of(
-                format!("C bound, channels, troubles: {c:?}; S bound: {s:?}"),
-                [c.get(2)],
+                format!("C bound, channels: {:?}; S bound: {}", &c[..2], s[0]),
+                &[(c.get(2), s.get(1))],
             ));
         }
         Ok(())

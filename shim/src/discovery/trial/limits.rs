@@ -1,5 +1,6 @@
 //! Limits and sandboxes: the connection stays on the kernel path with a reason, the program lives.
 
+use super::late::{HANDSHAKE, unless_late};
 use super::role::play_alone;
 use super::{Connection, Outcome, connection, failure, fd, leave, listener, outcome};
 use crate::discovery::{Acceptor, Chance, Connector, Progress, confine};
@@ -25,6 +26,25 @@ fn limit(resource: u32, value: u64) -> u64 {
         limits.rlim_cur = value.min(limits.rlim_max);
         assert_eq!(libc::setrlimit(resource as _, &limits), 0);
         before
+    }
+}
+
+/// A limit that goes with its scope: a round that is played again begins without it.
+struct Limited {
+    resource: u32,
+    before: u64,
+}
+
+impl Limited {
+    fn new(resource: u32, value: u64) -> Limited {
+        let before = limit(resource, value);
+        Limited { resource, before }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        limit(self.resource, self.before);
     }
 }
 
@@ -100,7 +120,7 @@ pub fn play(words: &[&str]) -> Option<String> {
             limit(libc::RLIMIT_AS, before);
             name_of(result).to_owned()
         }
-        ["no_address_space_for_c"] => {
+        ["no_address_space_for_c"] => unless_late(HANDSHAKE, || {
             let (connection, mut c) = waiting();
             let mut s = connection.probe().unwrap().unwrap();
             assert!(matches!(c.advance(fd(&connection.c)), Progress::Pending));
@@ -108,8 +128,10 @@ pub fn play(words: &[&str]) -> Option<String> {
             let before = limit(libc::RLIMIT_AS, 4096);
             let progress = c.advance(fd(&connection.c));
             limit(libc::RLIMIT_AS, before);
-            failure(progress).name().to_owned()
-        }
+            let reason = failure(progress);
+            assert_ne!(reason, Reason::TimedOut);
+            reason.name().to_owned()
+        }),
         ["no_unix_sockets"] => {
             let connection = connection(&listener());
             forbid(
@@ -174,34 +196,40 @@ fn no_descriptors() -> String {
 /// Descriptors run out at every step of a handshake; what follows is a reason, or success.
 fn descriptors_run_out() -> String {
     let mut reasons = std::collections::BTreeSet::new();
-    let listener = listener();
     for free in 0..6 {
-        let connection = connection(&listener);
-        let highest = connection.c.as_raw_fd().max(connection.s.as_raw_fd());
-        let mut fillers = Vec::new();
-        let before = limit(libc::RLIMIT_NOFILE, highest as u64 + 3 + free);
-        while let Ok(filler) = std::fs::File::open("/dev/null") {
-            fillers.push(filler);
-        }
-        for _ in 0..free {
-            fillers.pop();
-        }
-        let shown = connection.shown();
-        match connection.open(Chance::First) {
-            Err(reason) => drop(reasons.insert(reason.name())),
-            Ok(c) => match connection.probe() {
-                Err(reason) => {
-                    reasons.insert(reason.name());
-                    c.abandon(fd(&connection.c));
-                }
-                Ok(None) => panic!("no box"),
-                Ok(Some(s)) => run_to_the_end(&connection, c, s, &mut reasons),
-            },
-        }
-        assert_eq!(connection.shown(), shown);
-        limit(libc::RLIMIT_NOFILE, before);
+        reasons.extend(unless_late(HANDSHAKE, || with_free_descriptors(free)));
     }
     reasons.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// The reasons of a handshake that finds so many descriptors.
+fn with_free_descriptors(free: u64) -> std::collections::BTreeSet<&'static str> {
+    let mut reasons = std::collections::BTreeSet::new();
+    let listener = listener();
+    let connection = connection(&listener);
+    let highest = connection.c.as_raw_fd().max(connection.s.as_raw_fd());
+    let _limited = Limited::new(libc::RLIMIT_NOFILE, highest as u64 + 3 + free);
+    let mut fillers = Vec::new();
+    while let Ok(filler) = std::fs::File::open("/dev/null") {
+        fillers.push(filler);
+    }
+    for _ in 0..free {
+        fillers.pop();
+    }
+    let shown = connection.shown();
+    match connection.open(Chance::First) {
+        Err(reason) => drop(reasons.insert(reason.name())),
+        Ok(c) => match connection.probe() {
+            Err(reason) => {
+                reasons.insert(reason.name());
+                c.abandon(fd(&connection.c));
+            }
+            Ok(None) => panic!("no box"),
+            Ok(Some(s)) => run_to_the_end(&connection, c, s, &mut reasons),
+        },
+    }
+    assert_eq!(connection.shown(), shown);
+    reasons
 }
 
 fn run_to_the_end(

@@ -1,16 +1,12 @@
-//! Two processes: of one user, of two, in namespaces of their own; forks; strangers of other users.
+//! The two ends in two processes: of one user, of two, in namespaces of their own, on an older kernel.
 
-use super::attackers::{socket, take_name};
+use super::late::{Trouble, unless_too_busy};
 use super::role::{finish, start};
-use super::{
-    Outcome, Trouble, WANTED, connection, fd, listener, outcome, pair_of, unless_too_busy,
-};
-use crate::discovery::offer::Sent;
-use crate::discovery::{Acceptor, Bound, Chance, Connector, Progress, knock, look, name};
+use super::{Outcome, WANTED, fd, listener, outcome, pair_of};
+use crate::discovery::{Acceptor, Bound, Chance, Connector, Progress, knock, look};
 use fastpath::sync::Ordering;
 use kmod_interface::handshake::{AddressPair, End};
 use kmod_interface::reason::Reason;
-use rustix::fd::AsFd;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -30,7 +26,7 @@ fn is_root() -> bool {
 
 /// Whether this is not root. Says so behind the back of the test harness, which keeps to itself what a passed test says:
 /// test.sh counts such lines.
-fn is_skipped(why: &str) -> bool {
+pub fn is_skipped(why: &str) -> bool {
     let is_skipped = !is_root();
     if is_skipped {
         let _ =
@@ -190,19 +186,30 @@ fn serve(mut stream: TcpStream, index: u32) -> Result<u32, String> {
     Ok(bound_at)
 }
 
+/// Returns in a child; this process waits for it and ends as it does.
+///
+/// # Safety
+/// For a program whose only purpose is to play a role.
+unsafe fn go_on_in_a_child() {
+    // SAFETY: the caller's promise; the status is a local one.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child > 0 {
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            libc::_exit(libc::WEXITSTATUS(status));
+        }
+    }
+}
+
 /// Takes another user's place, and namespaces of its own; returns in the process that has them.
-fn become_other(user: u32, namespaces: u32) {
+pub fn become_other(user: u32, namespaces: u32) {
     // SAFETY: credentials, namespaces and a fork in a program whose only purpose is to play this role.
     unsafe {
         if namespaces & PROCESS_AND_MOUNT != 0 {
             assert_eq!(libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS), 0);
-            let child = libc::fork();
-            assert!(child >= 0);
-            if child > 0 {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &mut status, 0), child);
-                libc::_exit(libc::WEXITSTATUS(status));
-            }
+            go_on_in_a_child();
         }
         if user != 0 {
             libc::setgroups(0, std::ptr::null());
@@ -212,13 +219,7 @@ fn become_other(user: u32, namespaces: u32) {
         }
         if namespaces & USER != 0 {
             // A user namespace can be entered by a single thread only: one more fork.
-            let child = libc::fork();
-            assert!(child >= 0);
-            if child > 0 {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &mut status, 0), child);
-                libc::_exit(libc::WEXITSTATUS(status));
-            }
+            go_on_in_a_child();
             assert_eq!(libc::unshare(libc::CLONE_NEWUSER), 0);
             std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).expect("uid map");
         }
@@ -257,14 +258,6 @@ pub fn play(words: &[&str]) -> Option<String> {
             let result = accept(listener, number(2), number(3) == 1);
             leave_with(&result, number(5))
         }
-        "squat" => {
-            become_other(number(3), 0);
-            squat(&loopback_pair(number(1) as u16, number(2) as u16))
-        }
-        "dial" => {
-            become_other(number(3), 0);
-            dial(&loopback_pair(number(1) as u16, number(2) as u16))
-        }
         _ => return None,
     })
 }
@@ -291,13 +284,19 @@ fn two_processes(
     result
 }
 
+/// The troubles of both processes.
+fn of_both(text: String, c: &[String], s: &[String]) -> Trouble {
+    let (c, s) = (c.get(2), s.get(2));
+    Trouble::of(text, &[(c, s), (s, c)])
+}
+
 #[test]
 fn two_hundred_of_two_hundred_handshakes_bind() {
     unless_too_busy(|| {
         let (c, s) = two_processes(200, false, (0, 0), 0);
         let bound_at: u32 = s[1].parse().unwrap();
         if (&c[0][..], &s[0][..]) != ("200", "200") || bound_at > 7 {
-            return Err(Trouble::of(format!("{c:?} {s:?}"), [c.get(2), s.get(2)]));
+            return Err(of_both(format!("{c:?} {s:?}"), &c, &s));
         }
         Ok(())
     });
@@ -305,12 +304,13 @@ fn two_hundred_of_two_hundred_handshakes_bind() {
 
 #[test]
 fn eleven_connections_of_two_processes_share_one_channel() {
-    let (c, s) = two_processes(11, true, (0, 0), 0);
-    assert_eq!(
-        (&c[0][..], &c[1][..], &s[0][..]),
-        ("11", "1", "11"),
-        "{c:?} {s:?}"
-    );
+    unless_too_busy(|| {
+        let (c, s) = two_processes(11, true, (0, 0), 0);
+        if (&c[0][..], &c[1][..], &s[0][..]) != ("11", "1", "11") {
+            return Err(of_both(format!("{c:?} {s:?}"), &c, &s));
+        }
+        Ok(())
+    });
 }
 
 #[test]
@@ -322,17 +322,13 @@ fn two_users_in_any_namespaces_of_one_network_bind() {
         unless_too_busy(|| {
             let (c, s) = two_processes(50, false, (1001, 1000), namespaces);
             if (&c[0][..], &s[0][..]) != ("50", "50") {
-                return Err(Trouble::of(
-                    format!("namespaces {namespaces}: {c:?} {s:?}"),
-                    [c.get(2), s.get(2)],
-                ));
+                let text = format!("namespaces {namespaces}: {c:?} {s:?}");
+                return Err(of_both(text, &c, &s));
             }
             let (c, s) = two_processes(11, true, (1001, 1000), namespaces);
             if (&c[0][..], &c[1][..], &s[0][..]) != ("11", "1", "11") {
-                return Err(Trouble::of(
-                    format!("namespaces {namespaces}: {c:?} {s:?}"),
-                    [c.get(2), s.get(2)],
-                ));
+                let text = format!("namespaces {namespaces}: {c:?} {s:?}");
+                return Err(of_both(text, &c, &s));
             }
             Ok(())
         });
@@ -344,110 +340,23 @@ fn on_older_kernels_nothing_is_received_from_another_user() {
     if is_skipped("needs root to become two users") {
         return;
     }
-    let (c, s) = two_processes(2, false, (1001, 1000), OLDER_KERNEL);
-    assert_eq!((&c[0][..], &s[0][..]), ("0", "0"), "{c:?} {s:?}");
-    assert_eq!(c[2], "0:unsupported,1:unsupported");
-    let (c, _) = two_processes(2, false, (1001, 1001), OLDER_KERNEL);
-    assert_eq!(c[0], "2", "{c:?}");
-}
-
-fn loopback_pair(connect_port: u16, accept_port: u16) -> AddressPair {
-    let loopback = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets();
-    AddressPair {
-        connect_address: loopback,
-        accept_address: loopback,
-        connect_port,
-        accept_port,
-    }
-}
-
-/// A stranger at C's name; waits until somebody has dialled and gone again.
-fn squat(pair: &AddressPair) -> String {
-    let listener = socket();
-    take_name(&listener, pair, End::Connecting).expect("free name");
-    rustix::net::listen(&listener, 1).unwrap();
-    for _ in 0..1000 {
-        if let Ok(visitor) = rustix::net::accept(&listener) {
-            let mut byte = [0; 1];
-            for _ in 0..1000 {
-                let flags = rustix::net::RecvFlags::DONTWAIT;
-                match rustix::net::recv(&visitor, &mut byte, flags) {
-                    Ok((0, _)) => return "hung_up".to_owned(),
-                    Ok(_) => return "talked".to_owned(),
-                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
-                }
-            }
-            return "kept".to_owned();
+    unless_too_busy(|| {
+        let (c, s) = two_processes(2, false, (1001, 1000), OLDER_KERNEL);
+        let text = format!("{c:?} {s:?}");
+        assert_eq!((&c[0][..], &s[0][..]), ("0", "0"), "{text}");
+        let troubles = c[2].split(',').filter(|one| !one.ends_with(":unsupported"));
+        let others = troubles.collect::<Vec<_>>().join(",");
+        if !others.is_empty() {
+            return Err(Trouble::of(text, &[(Some(&others), s.get(2))]));
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    "nobody".to_owned()
-}
-
-/// A stranger at C's box, with S's name; how often it could send descriptors.
-fn dial(pair: &AddressPair) -> String {
-    let dialer = socket();
-    take_name(&dialer, pair, End::Accepting).expect("free name");
-    name::dial(dialer.as_fd(), &name::address(pair, End::Connecting)).expect("a box");
-    let memory = fastpath::path::shm::make_memfd(0).unwrap();
-    let offer = kmod_interface::handshake::Offer {
-        features: 0,
-        connect_cookie: 0,
-        accept_cookie: 0,
-        class: 0,
-        knock_value: 0,
-        slot: 0,
-        generation: 1,
-    };
-    for _ in 0..1000 {
-        let memories = [memory.as_fd(), memory.as_fd()];
-        match crate::discovery::offer::send(dialer.as_fd(), &offer, memories) {
-            Sent::Done => return "sent".to_owned(),
-            Sent::Gone => return "hung_up".to_owned(),
-            Sent::NotYet | Sent::Refused(_) => {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-        }
-    }
-    "waiting".to_owned()
-}
-
-#[test]
-fn a_squatter_of_another_user_is_seen_by_the_filter() {
-    if is_skipped("needs root to become another user") {
-        return;
-    }
-    let connection = connection(&listener());
-    let (connect, accept) = (connection.pair.connect_port, connection.pair.accept_port);
-    let stranger = start(&["squat", &connect.to_string(), &accept.to_string(), "1002"]);
-    let found = (0..1000).find_map(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        match connection.probe() {
-            Ok(None) => None,
-            Ok(Some(_)) => panic!("dialled a stranger"),
-            Err(reason) => Some(reason),
-        }
+        assert_eq!(c[2], "0:unsupported,1:unsupported");
+        Ok(())
     });
-    assert_eq!(found, Some(Reason::ProofFailed));
-    assert_eq!(finish(stranger), ["hung_up"]);
-}
-
-#[test]
-fn a_false_acceptor_of_another_user_is_not_let_in() {
-    if is_skipped("needs root to become another user") {
-        return;
-    }
-    let connection = connection(&listener());
-    let mut c = connection.open(Chance::First).unwrap();
-    let (connect, accept) = (connection.pair.connect_port, connection.pair.accept_port);
-    let mut stranger = start(&["dial", &connect.to_string(), &accept.to_string(), "1002"]);
-    while stranger.try_wait().unwrap().is_none() {
-        // New boxes as the calls of one are used up.
-        if !matches!(c.advance(fd(&connection.c)), Progress::Pending) {
-            break;
+    unless_too_busy(|| {
+        let (c, s) = two_processes(2, false, (1001, 1001), OLDER_KERNEL);
+        if c[0] != "2" {
+            return Err(Trouble::of(format!("{c:?} {s:?}"), &[(c.get(2), s.get(2))]));
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    c.abandon(fd(&connection.c));
-    assert_eq!(finish(stranger), ["hung_up"]);
+        Ok(())
+    });
 }

@@ -56,6 +56,7 @@ pub struct Poll {
 const _: () = {
     assert!(size_of::<State>() <= 64);
     assert!(size_of::<Poll>() == 16 + 24 + 16 + 8 + 16 + 64);
+    assert!(core::mem::offset_of!(Poll, state) == 80);
     assert!(size_of::<Member>() == 16 && size_of::<PollEntry>() == 8);
 };
 

@@ -5,10 +5,8 @@ use crate::process;
 use crate::readiness::decide;
 use crate::readiness::kernel_set::{IN, RDNORM};
 use fastpath::family;
-use fastpath::statistics::count;
 use fastpath::sync::time_stamp;
 use fastpath::wait::{self, Outcome, SpinGuard, Verdict, WaitHistory};
-use kmod_interface::statistics::Counter;
 
 /// Members that a spin looks at; with more the call sleeps at once.
 const SPIN_MEMBERS: usize = 16;
@@ -81,25 +79,10 @@ pub(super) fn learn(poll: &mut Poll) {
         .map(|stream| stream.far_bell_hint());
     let outcome = Outcome {
         spun: state.spun,
-        missed: state.spun && state.slept,
         slept: state.slept,
-        stamp: hint.filter(|_| state.slept).map(|(_, stamp)| stamp),
-        from_own_cpu: state.slept && hint.is_some_and(|(cpu, _)| cpu == wait::current_cpu()),
         interrupted: state.interrupted,
+        ..Outcome::default()
     };
-    wait::finish(
-        &process::POLICY,
-        history,
-        outcome,
-        state.began_ticks,
-        time_stamp(),
-    );
-    if state.spun {
-        let counter = if state.slept {
-            Counter::SpinsLost
-        } else {
-            Counter::SpinsWon
-        };
-        count(counter, 1);
-    }
+    let t0 = state.began_ticks;
+    process::learn_from_wait(history, outcome.with_bell(hint, t0), t0, None);
 }

@@ -1,22 +1,40 @@
-//! Events that the kernel has told: the program's, or of the line of a member.
+//! Events that the kernel has told: the program's, or of the line of a member. Of those that may be out of date
+//! [`doubtful`](super::doubtful) says what holds.
 
+use super::doubtful::{is_gone, what_still_shows};
 use super::{Deferred, Target};
 use crate::readiness::instance::Held;
 use crate::readiness::kernel_set::{self, ERR, HUP, IN, OUT, PRI, RDHUP, RDNORM};
-use crate::readiness::links::{By, Kind};
+use crate::readiness::links::By;
 use crate::readiness::registration::{Registration, flag};
 use crate::readiness::{ordinary, tables};
 use crate::status;
+use core::ops::Range;
+use fastpath::kernel_call;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 
-/// Sorts the events that the kernel has put into `target` at `from..to`: those of ordinary descriptors stay, in order,
-/// those of accelerated registrations become members worth a look. The number of events in `target` afterwards.
-pub fn sort(held: &Held, target: Target, from: usize, to: usize, deferred: &mut Deferred) -> usize {
-    let mut filled = from;
-    for place in from..to {
-        let (bits, data) = target.read(place);
-        if is_ours(held, bits, data, deferred) {
+/// What the kernel tells unasked.
+pub(super) const UNASKED: u32 = ERR | HUP;
+
+/// Sorts the events that the kernel has put into `target` at `places`: those of ordinary descriptors stay, in order,
+/// those of accelerated registrations become members worth a look. `since`: what had left a ring before the kernel was
+/// asked for them. The number of events in `target` afterwards.
+pub fn sort(
+    held: &Held,
+    target: Target,
+    places: Range<usize>,
+    since: u32,
+    deferred: &mut Deferred,
+) -> usize {
+    let mut filled = places.start;
+    for place in places {
+        let (mut bits, data) = target.read(place);
+        let is_doubtful = held.instance.departed.may_mean(data, since);
+        if is_doubtful {
+            bits = what_still_shows(held, bits, data);
+        }
+        if bits == 0 || is_ours(held, bits, data, is_doubtful, deferred) {
             continue;
         }
         target.write(filled, bits, data);
@@ -26,11 +44,14 @@ pub fn sort(held: &Held, target: Target, from: usize, to: usize, deferred: &mut 
 }
 
 /// True when an event says something about accelerated registrations only.
-fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
+fn is_ours(held: &Held, bits: u32, data: u64, is_doubtful: bool, deferred: &mut Deferred) -> bool {
     let mut accelerated = 0;
     let mut passes = 0;
     let mut explained = false;
     let mut next = first_with(held, data, None);
+    if next.is_none() {
+        return held.instance.departed.count() != 0 && is_gone(held, data, is_doubtful);
+    }
     while let Some(index) = next {
         let Some(registration) = tables::registration(index) else {
             break;
@@ -51,7 +72,7 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
             explained |= heard(held, index, registration, &stream, bits);
             after_hearing(&stream, registration, deferred);
             passes += u32::from(registration.has(flag::DATA_SHARED) && is_foreign(held, data));
-        } else if held.instance.impatient.count() != 0 && registration.is_in(Kind::Impatient) {
+        } else if held.looks_at(registration) {
             // A set of two processes: the ring may still carry.
             accelerated += 1;
             explained = true;
@@ -60,16 +81,31 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
                 registration.mark(flag::OTHER_EDGE);
             }
             held.list(index);
+        } else if registration.has(flag::SPENT)
+            && (is_doubtful || registration.kernel_events.get() != registration.events.get())
+        {
+            // An end, which the kernel cannot be asked to keep to itself; or told before the kernel carried again, or was
+            // asked again.
+            accelerated += 1;
         } else if registration.reported_serial.get() == held.instance.serial.get() {
             // The kernel carries again since we reported it, in this very call: told once is enough.
             accelerated += 1;
             explained = true;
         } else {
             passes += 1;
+            if bits & OUT != 0 {
+                registration.clear(flag::OUT_BLOCKED);
+            }
             // Should a look in this very call find a ring again: told once is enough.
             registration.reported_serial.set(held.instance.serial.get());
             if registration.is_one_shot() {
                 registration.mark(flag::SPENT);
+                if registration.has(flag::ASKED_AGAIN) {
+                    // It may tell it to another thread, too. What that brings is doubted from here on.
+                    registration.clear(flag::ASKED_AGAIN);
+                    held.tell_kernel(index, registration, false, false);
+                    held.instance.departed.note(data);
+                }
             }
         }
     }
@@ -79,7 +115,7 @@ fn is_ours(held: &Held, bits: u32, data: u64, deferred: &mut Deferred) -> bool {
     explained || !is_foreign(held, data)
 }
 
-fn first_with(held: &Held, data: u64, behind: Option<u32>) -> Option<u32> {
+pub(super) fn first_with(held: &Held, data: u64, behind: Option<u32>) -> Option<u32> {
     let mut passed = behind.is_none();
     held.instance
         .by_data
@@ -109,9 +145,11 @@ fn heard(
 ) -> bool {
     let carriers = stream.carriers();
     let mut explained = bits & (HUP | ERR | RDHUP | PRI | OUT) != 0;
+    let mut drained = false;
     if bits & (IN | RDNORM) != 0 {
         if carriers.receives_by_ring {
-            explained |= stream.drain_line() > 0;
+            drained = stream.drain_line() > 0;
+            explained |= drained;
             // Behind a switch back the same edge may have told of bytes that lie behind the closing bell.
             if stream.is_far_on_kernel() {
                 registration.mark(flag::INPUT_EDGE);
@@ -123,8 +161,12 @@ fn heard(
     }
     if registration.has(flag::GHOST) {
         // It keeps coming in although the program has removed it: out of the kernel's set.
+        let asked = bits & (registration.kernel_events.get() | UNASKED);
+        let is_its_own = drained
+            || kernel_call::poll_one(stream.descriptor, asked as i16, 0) as u16 as u32 & asked != 0;
         held.forget_ghost(index, registration);
-        return true;
+        // Else it is of what has come with the same data since.
+        return is_its_own;
     }
     if bits & OUT != 0 && !carriers.sends_by_ring {
         registration.mark(flag::OTHER_EDGE);
@@ -145,7 +187,7 @@ fn heard(
 
 /// An event that no accelerated member explains: does an ordinary descriptor use the same data? The kernel knows all
 /// registrations; it is asked once for each change of them.
-fn is_foreign(held: &Held, data: u64) -> bool {
+pub(super) fn is_foreign(held: &Held, data: u64) -> bool {
     if !ordinary::may_have(held, data) {
         return false;
     }

@@ -9,9 +9,11 @@ use crate::readiness::links::Kind;
 use crate::readiness::registration::{Registration, flag};
 use crate::readiness::{arming, decide};
 use crate::status;
+use fastpath::kernel_call;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 use kmod_interface::limits::USELESS_MARKS;
+use libc::POLLPRI;
 
 /// Looks at the real indices of one member and says what it has to report; 0 = nothing.
 #[inline]
@@ -59,8 +61,8 @@ pub(super) fn look(
         ready.read_ended = true;
         ready.readable = true;
     }
-    let urgent = if registration.has(flag::URGENT) {
-        PRI
+    let urgent = if registration.asks(PRI) {
+        urgent_bit(registration, &stream)
     } else {
         0
     };
@@ -90,11 +92,28 @@ pub(super) fn look(
         storm::weigh_marks(registration, &stream, deferred);
     }
     registration.seen.set(position);
-    registration.clear(flag::FRESH | flag::INPUT_EDGE | flag::OTHER_EDGE | flag::URGENT);
+    registration.clear(flag::FRESH | flag::INPUT_EDGE | flag::OTHER_EDGE);
+    if urgent == 0 || registration.is_edge() {
+        registration.clear(flag::URGENT);
+    }
     if bits & decide::WRITING != 0 && registration.has(flag::OUT_BLOCKED) {
         unblock(held, index, registration, &stream);
     }
     bits
+}
+
+/// Urgent data. The kernel tells of it once, as of an edge, and another member's event may come before it: what is
+/// level-triggered is asked for while it may be there, which is when the kernel carries what is received or has told of it.
+#[cold]
+fn urgent_bit(registration: &'static Registration, stream: &Stream) -> u32 {
+    let told = registration.has(flag::URGENT);
+    let holds = if registration.is_edge() {
+        told
+    } else {
+        (told || !stream.carriers().receives_by_ring)
+            && kernel_call::poll_one(stream.descriptor, POLLPRI, 0) & POLLPRI != 0
+    };
+    if holds { PRI } else { 0 }
 }
 
 /// True when room that a look finds is an edge. While the kernel carries what is sent, it has an edge of its own, from the
@@ -123,7 +142,7 @@ fn after_look(
 ) {
     if stream.switched.get() {
         held.adjust(index, registration, stream);
-        status::update_row(stream.endpoint);
+        status::update_row(stream);
     }
     if stream.switched.get() || stream.drained.get() {
         deferred.add(registration.endpoint.get());

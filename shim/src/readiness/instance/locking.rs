@@ -23,7 +23,8 @@ impl Drop for Held {
     }
 }
 
-fn is_alive(owner: Owner) -> bool {
+/// Whether the owner of a lock of this process's own lives.
+pub fn is_alive(owner: Owner) -> bool {
     kernel_call::thread_exists(kernel_call::process_id(), owner.thread)
 }
 
@@ -53,6 +54,25 @@ pub fn lock_any(index: u32, instance: &'static Instance) -> Option<Held> {
     }
 }
 
+/// Held while an instance is made, and from [`lock_all`] to [`unlock_all`]: of a set that several threads make ours at once
+/// there is one instance, and none comes into being between the locks of a fork and the fork, whose books the child would
+/// take for its own.
+static CREATING: LockWord = LockWord::new();
+/// 1 while [`lock_all`] holds it.
+static CLOSED: AtomicU32 = AtomicU32::new(0);
+
+/// Calls `create` while no other thread makes an instance, and none forks. Nothing when this very thread does one of the two:
+/// a signal handler, or a handler of the fork.
+pub(super) fn in_creation<T>(create: impl FnOnce() -> Option<T>) -> Option<T> {
+    let me = me();
+    if CREATING.lock(me, is_alive) == lock::Locked::OwnThread {
+        return None;
+    }
+    let created = create();
+    CREATING.unlock(me);
+    created
+}
+
 /// Held from [`lock_all`] to [`unlock_all`]: threads that fork at a time take turns, for each holds every other lock here.
 static FORKING: LockWord = LockWord::new();
 /// Forks of the thread that holds it: a signal handler may fork above one.
@@ -68,6 +88,8 @@ pub fn lock_all(each: impl Fn(&Held)) {
         return;
     }
     DEPTH.store(1, Ordering::Relaxed);
+    let is_closed = CREATING.lock(me(), is_alive) != lock::Locked::OwnThread;
+    CLOSED.store(u32::from(is_closed), Ordering::Relaxed);
     for (index, instance) in tables::instances() {
         if instance.in_use.load(Ordering::Relaxed) == 1
             && let Some(held) = lock_any(index, instance)
@@ -100,6 +122,9 @@ pub fn unlock_all(each: impl Fn(&Held)) {
             each(&held);
         }
     }
+    if CLOSED.swap(0, Ordering::Relaxed) == 1 {
+        CREATING.unlock(me);
+    }
     FORKING.unlock(me);
 }
 
@@ -115,5 +140,7 @@ pub fn unlock_all_in_child(each: impl Fn(&Held)) {
         }
     }
     DEPTH.store(0, Ordering::Relaxed);
+    CLOSED.store(0, Ordering::Relaxed);
+    CREATING.reset();
     FORKING.reset();
 }

@@ -5,6 +5,7 @@ use crate::readiness::links::{By, Kind};
 use crate::readiness::registration::{Registration, flag};
 use crate::readiness::{tables, watchers};
 use core::ffi::c_int;
+use fastpath::family;
 use fastpath::stream::Stream;
 use fastpath::sync::Ordering;
 
@@ -18,7 +19,7 @@ impl Held {
         data: u64,
         kernel_events: u32,
     ) -> Option<(u32, &'static Registration)> {
-        let endpoint = watchers::index_of(stream.endpoint)?;
+        let endpoint = family::index_of(stream.endpoint)?;
         let (index, registration) = tables::allocate_registration()?;
         registration.instance.set(self.index + 1);
         registration.number.set(number as u32);
@@ -40,6 +41,7 @@ impl Held {
             return None;
         }
         let instance = self.instance;
+        instance.departed.comes(data);
         instance.all.push(Kind::All, index);
         instance
             .by_number
@@ -51,8 +53,12 @@ impl Held {
 
     /// Takes a registration out of the books; the kernel's own is the caller's business.
     pub fn drop_record(&self, index: u32, registration: &'static Registration) {
-        self.detach(index, registration);
         let instance = self.instance;
+        if registration.has(flag::WAS_ACCELERATED) && !registration.has(flag::ACCELERATED) {
+            // Spent when the ring ceased to carry, perhaps: the kernel may be telling its end.
+            instance.departed.note(registration.data.get());
+        }
+        self.detach(index, registration);
         instance.ready.remove(Kind::Ready, index);
         instance.all.remove(Kind::All, index);
         instance
@@ -83,7 +89,14 @@ impl Held {
 
     /// Gives a registration other data, in the books.
     pub fn set_data(&self, index: u32, registration: &Registration, data: u64) {
-        let chains = &self.instance.by_data;
+        let instance = self.instance;
+        if registration.data.get() != data {
+            if registration.has(flag::ACCELERATED | flag::WAS_ACCELERATED) {
+                instance.departed.note(registration.data.get());
+            }
+            instance.departed.comes(data);
+        }
+        let chains = &instance.by_data;
         chains.remove(By::Data, registration.data.get(), index);
         registration.data.set(data);
         registration.clear(flag::DATA_SHARED);

@@ -1,16 +1,19 @@
 //! The sets at fork and exec.
 
-use super::UNTOLD;
+use super::{UNTOLD, is_foreign, words};
 use crate::readiness::instance;
 use crate::readiness::links::{By, Kind};
 use crate::readiness::registration::flag;
 use crate::readiness::tables;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
+use fastpath::family;
 use fastpath::kernel_call;
+use libc::{F_GETFD, FD_CLOEXEC};
 
-/// Before fork: the books are in order, and the kernel's set is what the program thinks it is.
-pub fn before_fork() {
+/// Before fork: the books are in order, and the kernel's set is what the program thinks it is. `child` is the name that the
+/// child will have, if it gets one.
+pub fn before_fork(child: Option<u32>) {
     instance::lock_all(|held| {
         if held.instance.inherited.get() != 0 {
             return;
@@ -23,27 +26,46 @@ pub fn before_fork() {
             }
         });
     });
+    for_each_word(|word| words::share_with(word, child));
 }
 
-/// After fork, in the parent.
-pub fn after_fork(child_exists: bool) {
+/// The words of this process's sets.
+fn for_each_word(mut each: impl FnMut(u32)) {
+    for (_, set) in tables::instances() {
+        if set.is_in_use() {
+            each(set.family_word.get());
+        }
+    }
+}
+
+/// After fork, in the parent. `child` as before it.
+pub fn after_fork(child_exists: bool, child: Option<u32>) {
+    if let Some(child) = child.filter(|_| !child_exists) {
+        for_each_word(|word| words::give_back(word, child));
+    }
     instance::unlock_all(|held| {
         if !child_exists {
             return;
         }
         held.instance.forked.set(1);
+        held.instance.departed.forget_closing();
         held.instance.all.for_each(Kind::All, |index| {
             if let Some(registration) = tables::registration(index) {
                 let events = registration.events.get() & !UNTOLD;
                 registration.fork_events.set(events);
             }
         });
-        // The child may consume bells that were meant for us.
-        held.instance
-            .accelerated
-            .for_each(Kind::Accelerated, |index| {
+        // The child may consume bells that were meant for us; those that need no look for it leave the list again.
+        held.instance.all.for_each(Kind::All, |index| {
+            if let Some(registration) = tables::registration(index)
+                && !is_foreign(held.instance)
+                && registration
+                    .stream(held.me)
+                    .is_some_and(|stream| stream.is_bound())
+            {
                 held.instance.impatient.push(Kind::Impatient, index);
-            });
+            }
+        });
     });
 }
 
@@ -79,8 +101,6 @@ pub fn on_fork_child() {
 
 /// Before exec: a set that survives is the kernel's alone.
 pub fn before_exec() {
-    const F_GETFD: c_int = 1;
-    const FD_CLOEXEC: usize = 1;
     for (index, place) in tables::instances() {
         if place.registrations.load(Ordering::Relaxed) == 0 {
             continue;
@@ -89,7 +109,7 @@ pub fn before_exec() {
             continue;
         };
         let survives = kernel_call::file_control(place.number.get() as c_int, F_GETFD, 0)
-            .is_ok_and(|flags| flags & FD_CLOEXEC == 0);
+            .is_ok_and(|flags| flags & FD_CLOEXEC as usize == 0);
         if survives && place.inherited.get() == 0 {
             place.all.for_each(Kind::All, |index| {
                 if let Some(registration) = tables::registration(index) {
@@ -100,8 +120,19 @@ pub fn before_exec() {
     }
 }
 
-/// exec has failed: what a ring still carries is ours to look at again.
-pub fn after_failed_exec() {
+/// exec has failed: what a ring still carries is ours to look at again. `name` is the one that this process had before.
+pub fn after_failed_exec(name: Option<u32>) {
+    if let (Some(before), Some(now)) = (name, family::process_place())
+        && before != now
+    {
+        for (_, set) in tables::instances() {
+            let word = set.family_word.get();
+            if set.is_in_use() {
+                set.family_word
+                    .set(words::under_new_name(word, before, now));
+            }
+        }
+    }
     for (index, place) in tables::instances() {
         if place.registrations.load(Ordering::Relaxed) == 0 {
             continue;

@@ -76,5 +76,6 @@ fn look_at_kernel(
     if found == 0 {
         return from;
     }
-    harvest::sort(held, target, from, from + found, deferred)
+    let now = held.instance.departed.count();
+    harvest::sort(held, target, from..from + found, now, deferred)
 }

@@ -52,6 +52,7 @@ pub struct Wait {
 const _: () = {
     assert!(size_of::<State>() <= 64);
     assert!(size_of::<Wait>() == 16 + 8 + 16 + 8 + 16 + 64);
+    assert!(core::mem::offset_of!(Wait, state) == 64);
 };
 
 /// This side's part of a wait.
@@ -70,6 +71,8 @@ pub struct State {
     /// The present sleep ends before the program's time-out does.
     pub(super) bounded: bool,
     pub(super) rounds: u32,
+    /// What had left a ring when the sleep began ([`Departed::count`](crate::readiness::departed::Departed::count)).
+    pub(super) departed: u32,
     /// Sleeps that ended with nothing to report.
     pub(super) vain: u32,
 }
@@ -87,6 +90,7 @@ impl State {
             asleep: false,
             bounded: false,
             rounds: 0,
+            departed: 0,
             vain: 0,
         }
     }

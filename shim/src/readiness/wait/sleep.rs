@@ -6,8 +6,8 @@ use crate::readiness::arming::{self, Own};
 use crate::readiness::exposed;
 use crate::readiness::fault::{Fault, sound, window};
 use crate::readiness::instance::{self, Held};
+use fastpath::clock::monotonic_ns;
 use fastpath::statistics::count;
-use fastpath::stream::monotonic_ns;
 use kmod_interface::statistics::Counter;
 
 /// Rounds without a sleep and without a result: a far side that marks what it has not published gets no more.
@@ -76,10 +76,13 @@ pub(super) fn sleep_in_kernel(wait: &mut Wait, held: &Held, limit_ms: Option<u32
     let limit_ns = limit_ms.map(|limit| u64::from(limit) * 1_000_000);
     state.bounded = limit_ns.is_some_and(|limit| !has_timeout || limit < left_ns);
     state.asleep = true;
+    state.departed = held.instance.departed.count();
     state.slept = true;
     let bounded = state.bounded;
     held.instance.sleepers.set(held.instance.sleepers.get() + 1);
-    count(Counter::KernelSleeps, 1);
+    if !wait.is_look_only() {
+        count(Counter::KernelSleeps, 1);
+    }
     if bounded {
         wait.sleep_has_timeout = 1;
         wait.sleep = to_timespec(limit_ns.unwrap_or(0));

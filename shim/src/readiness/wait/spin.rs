@@ -5,10 +5,8 @@ use crate::process;
 use crate::readiness::instance::Instance;
 use crate::readiness::tables;
 use core::sync::atomic::Ordering;
-use fastpath::statistics::count;
 use fastpath::sync::time_stamp;
 use fastpath::wait::{self, Outcome, SpinGuard, Verdict};
-use kmod_interface::statistics::Counter;
 
 pub(super) fn ticks(us: u64) -> u64 {
     process::POLICY
@@ -84,28 +82,17 @@ pub(super) fn learn(wait: &mut Wait) {
     let Some(instance) = tables::instance(state.instance) else {
         return;
     };
-    let hint = bell_hint(instance);
     let outcome = Outcome {
         spun: state.spun,
-        missed: state.spun && state.slept,
         slept: state.slept,
-        stamp: hint.filter(|_| state.slept).map(|(_, stamp)| stamp),
-        from_own_cpu: state.slept && hint.is_some_and(|(cpu, _)| cpu == wait::current_cpu()),
         interrupted: state.interrupted,
+        ..Outcome::default()
     };
-    wait::finish(
-        &process::POLICY,
+    let t0 = state.began_ticks;
+    process::learn_from_wait(
         &instance.history,
-        outcome,
-        state.began_ticks,
-        time_stamp(),
+        outcome.with_bell(bell_hint(instance), t0),
+        t0,
+        None,
     );
-    if state.spun {
-        let counter = if state.slept {
-            Counter::SpinsLost
-        } else {
-            Counter::SpinsWon
-        };
-        count(counter, 1);
-    }
 }

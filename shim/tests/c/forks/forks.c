@@ -4,24 +4,33 @@
  *   forks holders              a manager forks more workers than a connection can have holders, with it in its set
  *   forks crashed              so many workers, one after the other, all killed asleep in recv
  *   forks parted               children give up privileges, and then write over all memory that looks shared
+ *   forks unknown              the same of a child in a new namespace of process ids, where that may be made
  *   forks numbers              a program closes the numbers it does not know, and uses one of them itself
+ *   forks meanwhile            another thread adds its first connection to a set while this one forks
+ *   forks unseen               a child waits for an edge of room, and its parent moved what is sent to a ring before
+ *   forks unheard              a child waits for bytes, and its parent moved what is received to a ring meanwhile
  *   forks filtered             children let no system call happen but few, and go on with what they inherited
  *
  * Prints what happened, which is the same on the bare kernel. */
 #define _GNU_SOURCE
+#include "axio.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -75,22 +84,41 @@ static void echo(int listener, int connections)
     exit(0);
 }
 
-static pid_t connect_all(int *descriptors, int connections)
+static void listen_at(int *listener, struct sockaddr_in *address, int connections)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    must(!bind(listener, (struct sockaddr *)&address, length) && !listen(listener, connections)
-             && !getsockname(listener, (struct sockaddr *)&address, &length), "listen");
+    socklen_t length = sizeof *address;
+    *listener = socket(AF_INET, SOCK_STREAM, 0);
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    must(!bind(*listener, (struct sockaddr *)address, length) && !listen(*listener, connections)
+             && !getsockname(*listener, (struct sockaddr *)address, &length), "listen");
+}
+
+/* A process that echoes so many connections. */
+static pid_t peer_at(struct sockaddr_in *address, int connections)
+{
+    int listener;
+    listen_at(&listener, address, connections);
     pid_t peer = fork();
     if (peer == 0)
         echo(listener, connections);
     close(listener);
-    for (int index = 0; index < connections; index++) {
-        descriptors[index] = socket(AF_INET, SOCK_STREAM, 0);
-        must(!connect(descriptors[index], (struct sockaddr *)&address, length), "connect");
-        setsockopt(descriptors[index], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
+    return peer;
+}
+
+static int connect_to(const struct sockaddr_in *address)
+{
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    must(!connect(descriptor, (const struct sockaddr *)address, sizeof *address), "connect");
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return descriptor;
+}
+
+static pid_t connect_all(int *descriptors, int connections)
+{
+    struct sockaddr_in address;
+    pid_t peer = peer_at(&address, connections);
+    for (int index = 0; index < connections; index++)
+        descriptors[index] = connect_to(&address);
     return peer;
 }
 
@@ -231,10 +259,16 @@ static void crashed(void)
     printf("crashed\n");
 }
 
-/* Writes over every writable shared mapping, as an attacker would who has taken over the process. */
-static void scribble(void)
+enum { SCRIBBLE = 0xa5 };
+
+/* Endpoints lie near the beginning of a mapping; the rest is mostly untouched. */
+enum { BEGINNING = 1 << 20 };
+
+/* Calls `each` with the beginning of every writable shared mapping; how often that was true. */
+static int for_each_shared(int (*each)(unsigned char *bytes, size_t length))
 {
     char line[512];
+    int found = 0;
     FILE *maps = fopen("/proc/self/maps", "r");
     must(maps != 0, "maps");
     while (fgets(line, sizeof line, maps)) {
@@ -242,11 +276,31 @@ static void scribble(void)
         char rights[8];
         if (sscanf(line, "%lx-%lx %7s", &first, &end, rights) != 3 || strcmp(rights, "rw-s"))
             continue;
-        /* Endpoints lie near the beginning; the rest is mostly untouched. */
-        unsigned long bytes = end - first < 1 << 20 ? end - first : 1 << 20;
-        memset((void *)first, 0xa5, bytes);
+        found += each((unsigned char *)first, end - first < BEGINNING ? end - first : BEGINNING);
     }
     fclose(maps);
+    return found;
+}
+
+static int write_over(unsigned char *bytes, size_t length)
+{
+    memset(bytes, SCRIBBLE, length);
+    return 1;
+}
+
+/* Anywhere a page in a row: what others go on writing meanwhile may hide some of it. */
+static int is_written_over(unsigned char *bytes, size_t length)
+{
+    size_t in_a_row = 0;
+    for (size_t index = 0; index < length && in_a_row < 4096; index++)
+        in_a_row = bytes[index] == SCRIBBLE ? in_a_row + 1 : 0;
+    return in_a_row == 4096;
+}
+
+/* Writes over every writable shared mapping, as an attacker would who has taken over the process. */
+static void scribble(void)
+{
+    for_each_shared(write_over);
 }
 
 static int fork_and_exchange(int descriptor)
@@ -289,6 +343,7 @@ static void parted(void)
             pause();
     }
     must(read(pipes[0], &byte, 1) == 1, "hear");
+    must(!for_each_shared(is_written_over), "what the child writes, it alone sees");
     for (int index = 0; index < 4; index++)
         exchange_in(sets[index], descriptors[index], EXCHANGES);
     must(fork_and_exchange(descriptors[2]) == 0, "a later child");
@@ -303,13 +358,68 @@ static void parted(void)
     printf("parted\n");
 }
 
+static int inherited;
+
+/* Runs within fork(), in the parent: what a child with process ids of another namespace inherits is left by then, by who
+ * knows the others that may wait for its locks, and is known to them. */
+static void must_have_left(void)
+{
+    struct axio_status status;
+    int answer = ioctl(inherited, AXIO_SIOCSTATUS, &status);
+    must(answer < 0 || status.path == AXIO_PATH_KERNEL, "the parent leaves what such a child inherits");
+}
+
+static void unknown(void)
+{
+    int descriptors[2], own, pipes[2];
+    char byte = 0;
+    struct sockaddr_in later;
+    pid_t peer = connect_all(descriptors, 2), later_peer = peer_at(&later, 1);
+    for (int index = 0; index < 2; index++)
+        exchange(descriptors[index], EXCHANGES);
+    must(!pipe(pipes), "pipe");
+    int has_other_ids = !unshare(CLONE_NEWPID);
+    if (!has_other_ids)
+        fprintf(stderr, "no new namespace of process ids (%s): an ordinary child\n", strerror(errno));
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges");
+        exchange(descriptors[0], EXCHANGES);
+        scribble();
+        must(write(pipes[1], &byte, 1) == 1, "tell");
+        for (;;)
+            pause();
+    }
+    must(read(pipes[0], &byte, 1) == 1, "hear");
+    must(!for_each_shared(is_written_over), "what the child writes, it alone sees");
+    for (int index = 0; index < 2; index++)
+        exchange(descriptors[index], EXCHANGES);
+    own = connect_to(&later);
+    exchange(own, EXCHANGES);
+    inherited = own;
+    must(!has_other_ids || !pthread_atfork(must_have_left, 0, 0), "a handler");
+    must(fork_and_exchange(own) == 0, "a later child");
+    exchange(own, EXCHANGES);
+    close(own);
+    must(waitpid(later_peer, 0, 0) == later_peer, "peer of the new connection");
+    kill(child, SIGKILL);
+    must(waitpid(child, 0, 0) == child, "child");
+    for (int index = 0; index < 2; index++)
+        close(descriptors[index]);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+    printf("unknown\n");
+}
+
 /* What a default-deny filter of a sandbox lets through; anything else kills. */
 static void filter(void)
 {
     static const int allowed[] = {SYS_read,  SYS_write,      SYS_sendto, SYS_recvfrom,  SYS_close, SYS_exit_group,
                                   SYS_futex, SYS_rt_sigreturn, SYS_clone,  SYS_clone3, SYS_exit, SYS_rt_sigprocmask,
                                   SYS_mmap,  SYS_mprotect,  SYS_munmap, SYS_madvise, SYS_set_robust_list, SYS_rseq,
-                                  SYS_wait4, SYS_sched_yield, SYS_rt_sigaction, SYS_brk, SYS_getrandom};
+                                  SYS_wait4, SYS_sched_yield, SYS_rt_sigaction, SYS_brk, SYS_getrandom,
+                                  /* Where the machine's clock is none that the vDSO can read (vdso(7)). */
+                                  SYS_clock_gettime};
     enum { COUNT = sizeof allowed / sizeof *allowed };
     struct sock_filter program[2 * COUNT + 2];
     int used = 0;
@@ -400,23 +510,234 @@ static void numbers(void)
     must(fcntl(number, F_GETFD) == 0, "the program's number");
 }
 
+static struct {
+    sem_t begins, made;
+    int is_wanted, set, descriptor;
+} adding;
+
+static void *add_meanwhile(void *unused)
+{
+    while (sem_wait(&adding.begins)) {
+    }
+    adding.set = set_of(adding.descriptor, 0);
+    sem_post(&adding.made);
+    return unused;
+}
+
+/* Runs inside fork(), in front of the system call. The other thread may have to wait for the fork's end. */
+static void prepare_fork(void)
+{
+    struct timespec until;
+    if (!adding.is_wanted)
+        return;
+    sem_post(&adding.begins);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    while (sem_timedwait(&adding.made, &until) && errno == EINTR) {
+    }
+}
+
+static void once_meanwhile(void)
+{
+    int modified[2], status;
+    char byte = 0, message[MESSAGE] = "";
+    pthread_t thread;
+    pid_t peer = connect_all(&adding.descriptor, 1);
+    exchange(adding.descriptor, EXCHANGES);
+    must(!pipe(modified) && !pthread_create(&thread, 0, add_meanwhile, 0), "thread");
+    adding.is_wanted = 1;
+    pid_t child = fork();
+    adding.is_wanted = 0;
+    if (child == 0) {
+        /* What it does to the connection concerns no set that it does not use. */
+        must(read(modified[0], &byte, 1) == 1, "the parent has modified the set");
+        struct axio_acceleration kernel = {.enable = 0};
+        ioctl(adding.descriptor, AXIO_SIOCACCEL, &kernel);
+        exchange(adding.descriptor, 3);
+        _exit(0);
+    }
+    must(child > 0 && !pthread_join(thread, 0), "fork");
+    while (!sem_trywait(&adding.made)) {
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = 4711};
+    must(!epoll_ctl(adding.set, EPOLL_CTL_MOD, adding.descriptor, &event), "modify");
+    must(write(modified[1], &byte, 1) == 1 && waitpid(child, &status, 0) == child && status == 0, "child");
+    must(send(adding.descriptor, message, sizeof message, MSG_NOSIGNAL) == MESSAGE, "send");
+    memset(&event, 0, sizeof event);
+    int found = epoll_wait(adding.set, &event, 1, 60000);
+    printf("told %d, of %d", found, event.data.fd);
+    get(adding.descriptor, message);
+    exchange(adding.descriptor, 1);
+    printf(", and then %d\n", epoll_wait(adding.set, &event, 1, 100));
+    fflush(stdout);
+    close(modified[0]);
+    close(modified[1]);
+    close(adding.set);
+    close(adding.descriptor);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+}
+
+static void meanwhile(void)
+{
+    must(!sem_init(&adding.begins, 0, 0) && !sem_init(&adding.made, 0, 0), "semaphores");
+    must(!pthread_atfork(prepare_fork, 0, 0), "pthread_atfork");
+    for (int time = 0; time < 10; time++)
+        once_meanwhile();
+}
+
+/* Echoes messages up to one of this word, and takes whatever comes from there on. */
+static const char enough[MESSAGE] = "enough";
+
+static void sink(int listener)
+{
+    char bytes[65536];
+    int descriptor = accept(listener, 0, 0);
+    must(descriptor >= 0, "accept");
+    do {
+        get(descriptor, bytes);
+        must(send(descriptor, bytes, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "echo");
+    } while (memcmp(bytes, enough, MESSAGE));
+    while (recv(descriptor, bytes, sizeof bytes, 0) > 0) {
+    }
+    exit(0);
+}
+
+/* Asks for a ring, or for the kernel, and exchanges until both directions are there; nothing on the bare kernel. */
+static void move_to(int descriptor, int ring)
+{
+    struct axio_acceleration wish = {.enable = (unsigned)ring};
+    struct axio_status status;
+    if (ioctl(descriptor, AXIO_SIOCACCEL, &wish))
+        return;
+    for (int time = 0; time < 20000; time++) {
+        must(!ioctl(descriptor, AXIO_SIOCSTATUS, &status), "status");
+        if ((status.switches_out & 1) == (unsigned)ring && (status.switches_in & 1) == (unsigned)ring)
+            return;
+        exchange(descriptor, 1);
+    }
+    must(0, "both directions have moved");
+}
+
+static void unseen(void)
+{
+    int listener, descriptor, moved[2], status;
+    struct sockaddr_in address;
+    char byte = 0, message[MESSAGE];
+    listen_at(&listener, &address, 1);
+    pid_t peer = fork();
+    if (peer == 0)
+        sink(listener);
+    close(listener);
+    descriptor = connect_to(&address);
+    exchange(descriptor, EXCHANGES);
+    move_to(descriptor, 0);
+    must(!pipe(moved), "pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        static char bytes[65536];
+        struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+        int set = epoll_create1(0);
+        must(!epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event), "add");
+        printf("room: %d\n", epoll_wait(set, &event, 1, 60000));
+        must(read(moved[0], &byte, 1) == 1, "the parent has moved it");
+        kill(peer, SIGSTOP);
+        while (send(descriptor, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+        }
+        printf("full: %d\n", errno == EAGAIN);
+        kill(peer, SIGCONT);
+        printf("room again: %d\n", epoll_wait(set, &event, 1, 20000));
+        fflush(stdout);
+        _exit(0);
+    }
+    exchange(descriptor, 10);
+    move_to(descriptor, 1);
+    must(send(descriptor, enough, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+    get(descriptor, message);
+    must(write(moved[1], &byte, 1) == 1 && waitpid(child, &status, 0) == child && status == 0, "child");
+    close(descriptor);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+}
+
+/* Waits for a message in one of several ways, and takes it. */
+static void wait_and_get(int descriptor, int way)
+{
+    char message[MESSAGE];
+    if (way < 3) {
+        struct epoll_event event = {.events = EPOLLIN | (way == 1 ? EPOLLET : way == 2 ? EPOLLONESHOT : 0)};
+        int set = epoll_create1(0), found;
+        must(!epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event), "add");
+        while ((found = epoll_wait(set, &event, 1, 20000)) < 0 && errno == EINTR) {
+        }
+        printf("way %d: %d\n", way, found);
+    } else if (way == 3) {
+        struct pollfd asked = {.fd = descriptor, .events = POLLIN};
+        int found;
+        while ((found = poll(&asked, 1, 20000)) < 0 && errno == EINTR) {
+        }
+        printf("way %d: %d\n", way, found);
+    } else {
+        get(descriptor, message);
+        printf("way %d: %d\n", way, 1);
+    }
+    fflush(stdout);
+}
+
+static void one_unheard(int way)
+{
+    int descriptor, status;
+    char message[MESSAGE] = "";
+    pid_t peer = connect_all(&descriptor, 1);
+    exchange(descriptor, EXCHANGES);
+    move_to(descriptor, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        wait_and_get(descriptor, way);
+        _exit(0);
+    }
+    usleep(50000);
+    kill(child, SIGSTOP);
+    must(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status), "stop");
+    if (way < 4)
+        exchange(descriptor, 10);
+    move_to(descriptor, 1);
+    kill(child, SIGCONT);
+    usleep(50000);
+    must(send(descriptor, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+    must(waitpid(child, &status, 0) == child && status == 0, "child");
+    close(descriptor);
+    must(waitpid(peer, 0, 0) == peer, "peer");
+}
+
+static void unheard(void)
+{
+    for (int way = 0; way < 4; way++)
+        one_unheard(way);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} modes[] = {
+    {"at-a-time", at_a_time},
+    {"holders", holders},
+    {"crashed", crashed},
+    {"parted", parted},
+    {"unknown", unknown},
+    {"numbers", numbers},
+    {"meanwhile", meanwhile},
+    {"unseen", unseen},
+    {"unheard", unheard},
+    {"filtered", filtered},
+};
+
 int main(int count, char **words)
 {
     signal(SIGPIPE, SIG_IGN);
-    alarm(150);
-    if (count == 2 && !strcmp(words[1], "at-a-time"))
-        at_a_time();
-    else if (count == 2 && !strcmp(words[1], "holders"))
-        holders();
-    else if (count == 2 && !strcmp(words[1], "crashed"))
-        crashed();
-    else if (count == 2 && !strcmp(words[1], "parted"))
-        parted();
-    else if (count == 2 && !strcmp(words[1], "numbers"))
-        numbers();
-    else if (count == 2 && !strcmp(words[1], "filtered"))
-        filtered();
-    else
-        return 2;
-    return 0;
+    alarm(600);
+    for (size_t index = 0; count == 2 && index < sizeof modes / sizeof *modes; index++)
+        if (!strcmp(words[1], modes[index].name)) {
+            modes[index].run();
+            return 0;
+        }
+    return 2;
 }

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -51,6 +53,14 @@ MAYBE_UNUSED static long now_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* What this thread has had of a processor. */
+MAYBE_UNUSED static long cpu_ms(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return used.tv_sec * 1000 + used.tv_nsec / 1000000;
 }
 
 static void exactly(int descriptor, int count)
@@ -186,6 +196,24 @@ MAYBE_UNUSED static void *do_later(void *argument)
     nap_ms(later->after_ms);
     tell(later->order, later->connection, later->number);
     return 0;
+}
+
+/* What the far side has done is on its way for a while, and longer on a busy machine: waits until so many bytes have come. */
+MAYBE_UNUSED static void arrive(int descriptor, int count)
+{
+    int come = 0;
+    nap_ms(5);
+    for (long began = now_ms(); come < count && now_ms() - began < 10000; come < count ? nap_ms(1) : (void)0)
+        must(ioctl(descriptor, FIONREAD, &come) == 0, "FIONREAD");
+    must(come >= count, "bytes that never come");
+}
+
+/* The same for an end: POLLRDHUP, or 0 for one of both directions and a reset. */
+MAYBE_UNUSED static void end_arrives(int descriptor, short events)
+{
+    struct pollfd entry = {descriptor, events, 0};
+    nap_ms(10);
+    must(poll(&entry, 1, 10000) == 1, "an end that never comes");
 }
 
 MAYBE_UNUSED static int take(int descriptor, int count)

@@ -1,7 +1,7 @@
 /* poll, ppoll, select and pselect over sockets, a pipe and closed numbers; signals and time-outs. Prints what it sees. */
 #include "far_side.h"
 
-#define SOON 5000
+#define SOON 60000
 #define NOT_EVER 20
 
 static int one, two, pipes[2];
@@ -112,11 +112,37 @@ static void handle(int signal)
     handled++;
 }
 
+static volatile int is_calling;
+
+/* The main thread sleeps, in the call that it has told of. */
+static int sleeps(void)
+{
+    char name[64], text[512] = {0};
+    snprintf(name, sizeof name, "/proc/self/task/%d/stat", (int)getpid());
+    int file = open(name, O_RDONLY | O_CLOEXEC);
+    must(file >= 0 && read(file, text, sizeof text - 1) > 0, name);
+    close(file);
+    const char *state = strrchr(text, ')');
+    must(state != 0, name);
+    return is_calling && state[2] == 'S';
+}
+
+/* One signal, when the main thread has fallen asleep. */
 static void *signal_later(void *target)
 {
-    nap_ms(50);
+    do
+        nap_ms(10);
+    while (!sleeps());
     pthread_kill(*(pthread_t *)target, SIGUSR1);
     return 0;
+}
+
+static void signal_me_later(pthread_t *thread)
+{
+    static pthread_t me;
+    me = pthread_self();
+    is_calling = 0;
+    pthread_create(thread, 0, signal_later, &me);
 }
 
 static void interrupted(void)
@@ -126,23 +152,23 @@ static void interrupted(void)
     struct epoll_event event;
     struct timeval time = {SOON / 1000, 0};
     struct timespec none = {0, 0};
-    pthread_t me = pthread_self(), thread;
+    pthread_t thread;
     sigset_t blocked, empty;
     fd_set reads;
     int set = epoll_create1(EPOLL_CLOEXEC);
     add(set, one, EPOLLIN, 1);
     sigaction(SIGUSR1, &action, 0);
     printf("\nsignals:");
-    pthread_create(&thread, 0, signal_later, &me);
-    printf(" %s", epoll_wait(set, &event, 1, SOON) < 0 ? strerror(errno) : "no error");
+    signal_me_later(&thread);
+    printf(" %s", (is_calling = 1, epoll_wait(set, &event, 1, SOON)) < 0 ? strerror(errno) : "no error");
     pthread_join(thread, 0);
-    pthread_create(&thread, 0, signal_later, &me);
-    printf(" %s", poll(&entry, 1, SOON) < 0 ? strerror(errno) : "no error");
+    signal_me_later(&thread);
+    printf(" %s", (is_calling = 1, poll(&entry, 1, SOON)) < 0 ? strerror(errno) : "no error");
     pthread_join(thread, 0);
     FD_ZERO(&reads);
     FD_SET(one, &reads);
-    pthread_create(&thread, 0, signal_later, &me);
-    printf(" %s", select(64, &reads, 0, 0, &time) < 0 ? strerror(errno) : "no error");
+    signal_me_later(&thread);
+    printf(" %s", (is_calling = 1, select(64, &reads, 0, 0, &time)) < 0 ? strerror(errno) : "no error");
     pthread_join(thread, 0);
     printf(" handled %d", handled);
     printf("\nsignals that a mask lets in:");
@@ -157,7 +183,7 @@ static void interrupted(void)
     printf(" %s", ppoll(&entry, 1, &none, &empty) < 0 ? strerror(errno) : "no error");
     raise(SIGUSR1);
     tell(SEND, 0, 1);
-    nap_ms(5);
+    arrive(one, 1);
     printf(" ready %d", epoll_pwait(set, &event, 1, SOON, &empty));
     printf(" %d", ppoll(&entry, 1, 0, &empty));
     take(one, 1);

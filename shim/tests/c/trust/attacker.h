@@ -138,6 +138,23 @@ MAYBE_UNUSED static void hang_up(struct false_acceptor *liar)
     munmap(liar->c_region, REGION_BYTES);
 }
 
+/* Both ends are on the kernel and were there all the time, and one of them says that the time of its handshake was over,
+ * or that it has met nobody. At a later chance it negotiates again: then the limit of a handshake has passed since the
+ * connection was made. */
+MAYBE_UNUSED static int was_over(struct end c, struct end s)
+{
+    const struct axio_status statuses[] = {status_of(c), status_of(s)};
+    int has_passed = now_ms() - connected_ms > AXIO_HANDSHAKE_LIMIT_MS, is_over = 0;
+    for (int index = 0; index < 2; index++) {
+        const struct axio_status *status = &statuses[index];
+        if (status->path != AXIO_PATH_KERNEL || status->ring_bytes_in || status->ring_bytes_out)
+            return 0;
+        is_over |= status->reason == AXIO_REASON_TIMED_OUT || status->reason == AXIO_REASON_PEER_HAS_NO_AXIO ||
+                   (status->reason == AXIO_REASON_NEGOTIATING && has_passed);
+    }
+    return is_over;
+}
+
 /* Lets C find the dialer at its next call: its memory is given to nobody before that. */
 MAYBE_UNUSED static int offer_when_admitted(struct end c, struct end s, struct false_acceptor *liar)
 {
@@ -161,14 +178,6 @@ MAYBE_UNUSED static struct squatter squat(struct ports ports)
     must(take_name(squatter.listener, ports, 'c') == 0, "the connecting side's name");
     must(listen(squatter.listener, 16) == 0, "listen");
     return squatter;
-}
-
-MAYBE_UNUSED static void admit(struct squatter *squatter)
-{
-    struct pollfd entry = {squatter->listener, POLLIN, 0};
-    must(poll(&entry, 1, 1000) == 1, "S at the door");
-    squatter->visitor = accept4(squatter->listener, 0, 0, SOCK_CLOEXEC);
-    must(squatter->visitor >= 0, "S");
 }
 
 /* Takes the offer and says that it has knocked; 0: there is none. */

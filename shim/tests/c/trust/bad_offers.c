@@ -34,7 +34,8 @@ static int a_pipe(void)
 static void set32(struct offer *offer, size_t place, uint32_t value) { *word32(offer->bytes, place) = value; }
 
 #define CASES 40
-static int case_count;
+/* Attempts at one of them: a handshake takes a second at most, and on a busy machine one may be over before its offer. */
+#define ATTEMPTS 8
 
 /* Spoils the offer; says its name and what C is to answer. `number` goes from 0 on, nothing is left at CASES. */
 static const char *spoil(int number, struct offer *offer, enum axio_reason *reason)
@@ -81,6 +82,47 @@ static const char *spoil(int number, struct offer *offer, enum axio_reason *reas
     return 0;
 }
 
+enum outcome { NONE_LEFT, REFUSED, TOO_LATE };
+
+/* One bad offer on a connection of its own, which ends with it. */
+static enum outcome offer(struct end c, struct end s, int number)
+{
+    enum axio_reason reason;
+    enum outcome outcome = REFUSED;
+    struct ports ports = join(c, s);
+    doing = "before the offer";
+    exchange(c, s, 50);
+    ask(c, SEND, 50); /* the box is open from here on */
+    struct false_acceptor liar = dial(c, s, ports, 1);
+    must(liar.dialer >= 0, "a box");
+    ask(s, RECEIVE, 50);
+    ask(s, SEND, 50);
+    ask(c, RECEIVE, 50);
+    doing = spoil(number, &liar.offer, &reason);
+    if (!doing)
+        return NONE_LEFT;
+    int error = offer_when_admitted(c, s, &liar);
+    if (error == 0) {
+        exchange(c, s, 50);
+        exchange(c, s, 50);
+    }
+    if ((error != 0 || status_of(c).reason != reason) && is_late() && was_over(c, s)) {
+        fprintf(stderr, "%s: the handshake was over, once more\n", doing);
+        outcome = TOO_LATE;
+    } else {
+        errno = error;
+        must(error == 0, "the offer is taken in");
+        must_be_in_kernel(c, "C", reason);
+        must_be_in_kernel(s, "S", AXIO_REASON_NAME_TAKEN);
+    }
+    hang_up(&liar);
+    exchange(c, s, 20000);
+    ask(c, CLOSE, 0);
+    must(tell(s, RECEIVE, 1, 0).result == -1, "the end of the stream");
+    ask(s, CLOSE, 0);
+    return outcome;
+}
+
 int main(int count, char **words)
 {
     if (count > 1 && strcmp(words[1], "end") == 0)
@@ -89,37 +131,21 @@ int main(int count, char **words)
     struct setting setting = {.mode = "evidence"};
     struct end c = start(&setting), s = start(&setting);
     long sockets = 0;
-    for (int number = 0; number < CASES; number++) {
-        struct ports ports = join(c, s);
-        doing = "before the offer";
-        exchange(c, s, 50);
-        ask(c, SEND, 50); /* the box is open from here on */
-        struct false_acceptor liar = dial(c, s, ports, 1);
-        must(liar.dialer >= 0, "a box");
-        ask(s, RECEIVE, 50);
-        ask(s, SEND, 50);
-        ask(c, RECEIVE, 50);
-        enum axio_reason reason;
-        doing = spoil(number, &liar.offer, &reason);
-        if (!doing)
+    int number = 0;
+    for (; number < CASES; number++) {
+        enum outcome outcome = TOO_LATE;
+        alarm(SCENARIO_MOST_S);
+        for (int attempt = 0; attempt < ATTEMPTS && outcome == TOO_LATE; attempt++)
+            outcome = offer(c, s, number);
+        must(outcome != TOO_LATE, "the machine is too busy");
+        if (outcome == NONE_LEFT)
             break;
-        case_count++;
-        must(offer_when_admitted(c, s, &liar) == 0, "the offer is taken in");
-        exchange(c, s, 50);
-        exchange(c, s, 50);
-        must_be_in_kernel(c, "C", reason);
-        must_be_in_kernel(s, "S", AXIO_REASON_NAME_TAKEN);
-        hang_up(&liar);
-        exchange(c, s, 20000);
-        ask(c, CLOSE, 0);
-        must(tell(s, RECEIVE, 1, 0).result == -1, "the end of the stream");
-        ask(s, CLOSE, 0);
         /* Nothing of the handshake stays open: the library keeps one or two sockets for the next. */
         long now = ask(c, OPEN_COUNT, 0);
         must(number < 2 || now <= sockets, "descriptors stay open");
         if (number < 2)
             sockets = now;
     }
-    printf("%d bad offers\n", case_count);
+    printf("%d bad offers\n", number);
     return 0;
 }

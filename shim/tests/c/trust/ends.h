@@ -7,6 +7,7 @@
 #define ENDS_H
 #define _GNU_SOURCE
 #include "axio.h"
+#include "axio_layout.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,11 +28,18 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONTROL 3
 #define PATIENCE_MS 30000
+/* Longer than any order waits for what it is about. */
+#define ORDER_MOST_MS 150000
+#define SCENARIO_MOST_S 300
 #define MAYBE_UNUSED __attribute__((unused))
+
+/* How a program ends that found something wrong; 0 otherwise. */
+#define WRONG 3
 
 static const char *doing = "starting";
 
@@ -39,7 +47,7 @@ static void must(int holds, const char *what)
 {
     if (!holds) {
         fprintf(stderr, "%s: %s (%s)\n", doing, what, strerror(errno));
-        exit(3);
+        exit(WRONG);
     }
 }
 
@@ -339,9 +347,25 @@ static struct end start(const struct setting *setting)
     return (struct end){ends[0], child};
 }
 
+MAYBE_UNUSED static long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* When the last connection was made. */
+static long connected_ms;
+
+/* So much of the limit of a handshake has passed since then that one may have ended for want of time, and nothing else:
+ * on a machine that was busy with other things. Without that a few exchanges take some milliseconds. */
+MAYBE_UNUSED static int is_late(void) { return now_ms() - connected_ms > AXIO_HANDSHAKE_LIMIT_MS * 9 / 10; }
+
 MAYBE_UNUSED static void tell_only(struct end end, enum order order, long number, long more)
 {
     struct told told = {order, number, more};
+    if (order == CONNECT)
+        connected_ms = now_ms();
     must(send(end.control, &told, sizeof told, MSG_NOSIGNAL) == sizeof told, "telling an end");
 }
 
@@ -349,7 +373,7 @@ static struct answer await(struct end end)
 {
     struct answer answer;
     struct pollfd entry = {end.control, POLLIN, 0};
-    must(poll(&entry, 1, PATIENCE_MS) == 1, "an end that hangs");
+    must(poll(&entry, 1, ORDER_MOST_MS) == 1, "an end that hangs");
     must(recv(end.control, &answer, sizeof answer, 0) == sizeof answer, "an end that has died");
     return answer;
 }
@@ -386,7 +410,7 @@ MAYBE_UNUSED static void must_be_in_kernel(struct end end, const char *who, enum
         fprintf(stderr, "%s: %s: path %u state %u reason %s ring bytes %llu %llu; wanted %s\n", doing, who, status.path,
                 status.state, axio_reason_name(status.reason), (unsigned long long)status.ring_bytes_in,
                 (unsigned long long)status.ring_bytes_out, axio_reason_name(reason));
-        exit(3);
+        exit(WRONG);
     }
 }
 
@@ -430,7 +454,7 @@ static void must_be_on_ring(struct end end, const char *who)
         fprintf(stderr, "%s: %s: path %u state %u reason %s ring bytes %llu %llu\n", doing, who, status.path, status.state,
                 axio_reason_name(status.reason), (unsigned long long)status.ring_bytes_in,
                 (unsigned long long)status.ring_bytes_out);
-        exit(3);
+        exit(WRONG);
     }
 }
 
@@ -447,6 +471,15 @@ MAYBE_UNUSED static void must_come_on_ring(struct end c, struct end s, int excha
     must_be_on_ring(s, "S");
 }
 
+/* C's sending direction has been taken back to the kernel; it comes on its ring again, and no reason is left. */
+MAYBE_UNUSED static void must_come_back_on_ring(struct end c, struct end s)
+{
+    int rounds = 0;
+    while (status_of(c).path != AXIO_PATH_SHARED_MEMORY && rounds++ < 5000)
+        exchange(c, s, 64);
+    must(status_of(c).path == AXIO_PATH_SHARED_MEMORY && status_of(c).reason == AXIO_REASON_NONE, "on its ring again");
+}
+
 /* Ends an end, which must end well. */
 MAYBE_UNUSED static void finish(struct end end)
 {
@@ -455,7 +488,7 @@ MAYBE_UNUSED static void finish(struct end end)
     must(waitpid(end.process, &status, 0) == end.process, "waitpid");
     if (status != 0) {
         fprintf(stderr, "%s: an end has ended with %x\n", doing, status);
-        exit(3);
+        exit(WRONG);
     }
     close(end.control);
 }
@@ -466,7 +499,27 @@ static void begin(char **words)
     own_path = words[0];
     must(getenv("TRIAL_LIBRARY") != 0, "TRIAL_LIBRARY");
     signal(SIGPIPE, SIG_IGN);
-    alarm(150);
+    alarm(SCENARIO_MOST_S);
+}
+
+/* Plays each of so many scenarios, or the one that is named, and says how many that were. Whatever a scenario is, its
+ * name comes first. */
+MAYBE_UNUSED static int play_each(int count, char **words, const void *scenarios, size_t number, size_t bytes_each,
+                                  void (*play)(const void *scenario))
+{
+    begin(words);
+    int played = 0;
+    for (size_t index = 0; index < number; index++) {
+        const void *scenario = (const char *)scenarios + index * bytes_each;
+        doing = *(const char *const *)scenario;
+        if (count > 1 && strcmp(words[1], doing) != 0)
+            continue;
+        alarm(SCENARIO_MOST_S);
+        play(scenario);
+        played++;
+    }
+    printf("%d scenarios\n", played);
+    return 0;
 }
 
 #endif

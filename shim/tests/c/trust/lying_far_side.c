@@ -29,7 +29,7 @@
 
 #define PER_LIAR 4
 #define HONEST_PER_KIND 2
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define DESCRIPTORS 4096
 
 /* How the victim serves a connection, said in its first byte: by a level-triggered set, an edge-triggered one, a thread
@@ -510,7 +510,6 @@ static void liar(unsigned seed)
     signal(SIGBUS, own_trouble);
     signal(SIGALRM, own_trouble);
     signal(SIGABRT, own_trouble);
-    alarm(shared->linger ? 60 : 3);
     for (int index = 0; index < 8; index++)
         next_random(&random);
     for (int index = 0; index < PER_LIAR; index++) {
@@ -536,11 +535,13 @@ static void liar(unsigned seed)
                 must(recv(sockets[index], drop, sizeof drop, 0) > 0, "a stream");
                 must(send(sockets[index], "x", 1, 0) == 1, "against the stream");
             } else {
-                must(exchange(sockets[index], &random, 16, 2000) == 1, "a warm connection");
+                must(exchange(sockets[index], &random, 16, PATIENCE_MS) == 1, "a warm connection");
             }
         struct axio_status status = {0};
         on_ring += ioctl(sockets[index], AXIO_SIOCSTATUS, &status) == 0 && status.path == AXIO_PATH_SHARED_MEMORY;
     }
+    /* It is warm: from here on only its own lies can make it hang. */
+    alarm(shared->linger ? 60 : 3);
     find_regions();
     __sync_fetch_and_add(&shared->liars, 1);
     __sync_fetch_and_add(&shared->accelerated, on_ring);
@@ -586,7 +587,7 @@ static void liar(unsigned seed)
             }
             if (victims_first)
                 for (int other = 1; other < PER_LIAR; other++)
-                    if (letters[other] != 's' && exchange(sockets[other], &random, 32, 10000) != 1)
+                    if (letters[other] != 's' && exchange(sockets[other], &random, 32, PATIENCE_MS) != 1)
                         fail("liar", "a connection of its own that it did not lie about");
         }
         lie.stop = 1;
@@ -644,7 +645,8 @@ static long cpu_of(pid_t process)
     return (long)(user + system);
 }
 
-/* Liars that stay alive behind their lies, silent: nobody may spin on one. CPU time of the victim, percent of a second. */
+/* Liars that stay alive behind their lies, silent: nobody may spin on one. CPU time of the victim, percent of the second
+ * or more for which this process slept. */
 static long cpu_of_a_silent_second(void)
 {
     pid_t liars[SILENT];
@@ -659,16 +661,16 @@ static long cpu_of_a_silent_second(void)
     }
     shared->quiet = 1;
     usleep(300000);
-    long before = cpu_of(the_victim);
+    long began = now_ms(), before = cpu_of(the_victim);
     usleep(1000000);
-    long used = cpu_of(the_victim) - before;
+    long used = cpu_of(the_victim) - before, lasted_ms = now_ms() - began;
     if (getenv("SHOW"))
         usleep(10000000);
     shared->quiet = 0;
     shared->leave = 1;
     for (unsigned index = 0; index < SILENT; index++)
         waitpid(liars[index], &status, 0);
-    return used * 100 / sysconf(_SC_CLK_TCK);
+    return used * 100 * 1000 / sysconf(_SC_CLK_TCK) / lasted_ms;
 }
 
 static void stop_all(void)

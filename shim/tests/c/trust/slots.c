@@ -4,7 +4,8 @@
  *
  *   slots SEED CONNECTIONS BUSY MILLISECONDS blocking|polling
  *
- * Prints one line "sets N exchanges N ring_percent N": the share of rings in the last third of each set of busy ones. */
+ * Prints one line "sets N exchanges N evicted N ring_percent N": connections that were quiet, said that they had given their
+ * slot up, and went on in the kernel; the share of rings in the last third of each set of busy ones. */
 #define _GNU_SOURCE
 #include "axio.h"
 #include <arpa/inet.h>
@@ -119,15 +120,33 @@ static void exchange(int which, uint64_t *random, int is_blocking)
     positions[which] += count;
 }
 
+static struct axio_status status_of(int which)
+{
+    struct axio_status status;
+    must(ioctl(sockets[which], AXIO_SIOCSTATUS, &status) == 0, "the status");
+    return status;
+}
+
 static void count_bytes(const int *busy, int count, uint64_t *ring, uint64_t *kernel)
 {
     *ring = *kernel = 0;
     for (int index = 0; index < count; index++) {
-        struct axio_status status;
-        must(ioctl(sockets[busy[index]], AXIO_SIOCSTATUS, &status) == 0, "the status");
+        struct axio_status status = status_of(busy[index]);
         *ring += status.ring_bytes_in + status.ring_bytes_out;
         *kernel += status.kernel_bytes_in + status.kernel_bytes_out;
     }
+}
+
+/* A connection that has given its slot up says so, and goes on in the kernel; soon it may have another one. */
+static int is_evicted(int which, uint64_t *random, int is_blocking)
+{
+    struct axio_status before = status_of(which);
+    if (before.reason != AXIO_REASON_SLOT_EVICTED)
+        return 0;
+    must(before.path == AXIO_PATH_KERNEL, "the kernel's path");
+    exchange(which, random, is_blocking);
+    must(status_of(which).kernel_bytes_out > before.kernel_bytes_out, "the kernel carries what it sends next");
+    return 1;
 }
 
 int main(int count, char **words)
@@ -143,11 +162,11 @@ int main(int count, char **words)
     /* The server's process is made before any socket, so that the two are no relatives. */
     int tells[2], status;
     must(pipe(tells) == 0, "pipe");
-    alarm(120);
+    alarm(600);
     pid_t server = fork();
     must(server >= 0, "fork");
     if (server == 0) {
-        alarm(120);
+        alarm(600);
         int listener = socket(AF_INET, SOCK_STREAM, 0);
         must(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1000) == 0 &&
                  getsockname(listener, (struct sockaddr *)&address, &length) == 0,
@@ -162,7 +181,7 @@ int main(int count, char **words)
         must(connect(sockets[index], (struct sockaddr *)&address, sizeof address) == 0, "connect");
         setsockopt(sockets[index], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     }
-    uint64_t exchanges = 0, sets = 0, ring_all = 0, all = 0;
+    uint64_t exchanges = 0, sets = 0, evicted = 0, ring_all = 0, all = 0;
     while (now_ms() < last_ms) {
         int busy[CONNECTIONS_MAX], looked = 0;
         uint64_t ring_before = 0, kernel_before = 0, ring, kernel;
@@ -183,6 +202,8 @@ int main(int count, char **words)
             all += ring - ring_before + kernel - kernel_before;
         }
         sets++;
+        for (int index = busy_count; index < connections; index++)
+            evicted += (uint64_t)is_evicted((first + index) % connections, &random, is_blocking);
     }
     for (int index = 0; index < connections; index++) {
         char byte;
@@ -191,7 +212,7 @@ int main(int count, char **words)
         close(sockets[index]);
     }
     must(waitpid(server, &status, 0) == server && status == 0, "the server's end");
-    printf("sets %lu exchanges %lu ring_percent %lu\n", (unsigned long)sets, (unsigned long)exchanges,
-           (unsigned long)(all ? ring_all * 100 / all : 0));
+    printf("sets %lu exchanges %lu evicted %lu ring_percent %lu\n", (unsigned long)sets, (unsigned long)exchanges,
+           (unsigned long)evicted, (unsigned long)(all ? ring_all * 100 / all : 0));
     return 0;
 }

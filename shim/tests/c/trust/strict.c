@@ -42,7 +42,11 @@ static void must_fail(struct end c, struct end s, int who, enum axio_reason reas
         if (of[C].result >= 0 && of[S].result >= 0)
             try_to_carry(s, c, &of[S], &of[C]);
     }
-    struct end one = who == C ? c : s;
+    const struct end both[2] = {[C] = c, [S] = s}, one = both[who];
+    int other = who == C ? S : C;
+    /* What the other one sent last may have been on its way when this one failed in its receive: its next call is told. */
+    if (of[who].result == -1 && of[other].result >= 0)
+        of[other] = tell(both[other], RECEIVE, 64, 0);
     must(of[C].result == -1 && of[S].result == -1, "both ends are told");
     errno = of[who].error;
     must(of[who].error == ECONNRESET, "the error is a reset");
@@ -102,8 +106,9 @@ static void others_go_on(void)
     ask(second, ACCEPT, 0);
     must_fail(c, second, C, AXIO_REASON_OUT_OF_DESCRIPTORS);
     ask(c, SWAP, 0);
+    /* More than its ring holds: the rest may have gone by the kernel, and the ring is taken again behind it. */
     exchange(c, first, 5000);
-    must_be_on_ring(c, "the first connection");
+    must_come_on_ring(c, first, 600);
     ask(c, SWAP, 0);
     ask(c, CLOSE, 0);
     ask(second, CLOSE, 0);
@@ -192,10 +197,7 @@ static void asked_back(void)
     must(of_c.path == AXIO_PATH_KERNEL && of_c.reason == AXIO_REASON_PEER_ASKED, axio_reason_name(of_c.reason));
     must(of_s.path == AXIO_PATH_KERNEL && of_s.reason == AXIO_REASON_RELEASED, axio_reason_name(of_s.reason));
     ask(s, OTHER, ACCELERATE);
-    int rounds = 0;
-    while (status_of(c).path != AXIO_PATH_SHARED_MEMORY && rounds++ < 5000)
-        exchange(c, s, 64);
-    must(status_of(c).path == AXIO_PATH_SHARED_MEMORY && status_of(c).reason == AXIO_REASON_NONE, "on its ring again");
+    must_come_back_on_ring(c, s);
     quit(c, s);
 }
 
@@ -238,31 +240,26 @@ static const struct scenario {
     {"asked back", 9, C, 0, 0, 0, 0},
 };
 
+static void play(const void *scenario)
+{
+    const struct scenario *one = scenario;
+    switch (one->kind) {
+    case 0: without_a_call(one->who, one->call, one->only, one->refusal, one->reason); break;
+    case 1: without_memory(one->who, 0); break;
+    case 2: without_memory(one->who, 1); break;
+    case 3: others_go_on(); break;
+    case 4: against_nobody(); break;
+    case 5: without_statx(); break;
+    case 6: by_rule(); break;
+    case 7: a_rest(); break;
+    case 8: used_behind(); break;
+    case 9: asked_back(); break;
+    }
+}
+
 int main(int count, char **words)
 {
     if (count > 1 && strcmp(words[1], "end") == 0)
         return other_order = do_other, be_an_end();
-    begin(words);
-    int played = 0;
-    for (size_t index = 0; index < sizeof scenarios / sizeof *scenarios; index++) {
-        const struct scenario *one = &scenarios[index];
-        doing = one->name;
-        if (count > 1 && strcmp(words[1], one->name) != 0)
-            continue;
-        switch (one->kind) {
-        case 0: without_a_call(one->who, one->call, one->only, one->refusal, one->reason); break;
-        case 1: without_memory(one->who, 0); break;
-        case 2: without_memory(one->who, 1); break;
-        case 3: others_go_on(); break;
-        case 4: against_nobody(); break;
-        case 5: without_statx(); break;
-        case 6: by_rule(); break;
-        case 7: a_rest(); break;
-        case 8: used_behind(); break;
-        case 9: asked_back(); break;
-        }
-        played++;
-    }
-    printf("%d scenarios\n", played);
-    return 0;
+    return play_each(count, words, scenarios, sizeof scenarios / sizeof *scenarios, sizeof *scenarios, play);
 }

@@ -46,7 +46,7 @@ use workload::{WORKLOADS, Workload};
 /// Command line of `axio bench`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    axio bench --quick                          half a minute, rough\n  \
+    axio bench --quick                          under a minute, rough\n  \
     axio bench --json results.json --plot .     everything, with files to keep\n  \
     axio bench --only ping-pong,redis-get-50    some of it\n  \
     axio bench --list                           what there is\n  \
@@ -82,6 +82,9 @@ pub struct BenchArguments {
     /// End with 2 when a ratio is below its floor
     #[arg(long)]
     floors: bool,
+    /// Fail when a workload has to be left out
+    #[arg(long)]
+    complete: bool,
     /// Library to measure; else libaxio.so beside this command or in ../lib
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
@@ -102,11 +105,21 @@ pub fn run(arguments: &BenchArguments) -> Result<i32> {
     if let Some(folder) = &arguments.plot {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
+    // Before the work: a place that cannot be written to should not cost minutes.
+    let json = match &arguments.json {
+        Some(file) => {
+            Some(std::fs::File::create(file).with_context(|| file.display().to_string())?)
+        }
+        None => None,
+    };
     let plan = Plan::new(library, options, arguments.pairs, arguments.quick)?;
-    let demand = match (arguments.floors, arguments.only.is_empty()) {
+    let demand = match (
+        arguments.floors,
+        arguments.complete || !arguments.only.is_empty(),
+    ) {
         (true, _) => Demand::Floors,
-        (false, false) => Demand::All,
-        (false, true) => Demand::Nothing,
+        (false, true) => Demand::All,
+        (false, false) => Demand::Nothing,
     };
     let results = plan.carry_out(&workloads, demand);
     if !results.workloads.is_empty() {
@@ -116,10 +129,11 @@ pub fn run(arguments: &BenchArguments) -> Result<i32> {
     for note in &results.notes {
         println!("{note}");
     }
-    if let Some(file) = &arguments.json {
+    if let (Some(mut file), Some(name)) = (json, &arguments.json) {
         let text = serde_json::to_string_pretty(&results)?;
-        std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
-        println!("written: {}", file.display());
+        std::io::Write::write_all(&mut file, (text + "\n").as_bytes())
+            .with_context(|| name.display().to_string())?;
+        println!("written: {}", name.display());
     }
     if let Some(folder) = &arguments.plot {
         for file in plots::draw(&results, folder)? {

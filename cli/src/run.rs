@@ -135,14 +135,25 @@ fn preload(
         return Ok(None);
     }
     explain(&format!("program: {}", program.describe()));
-    if let Some(obstacle) = Obstacle::look(program) {
-        return without(format!(
-            "{}; it runs without Axio. {}",
-            obstacle.what(program),
-            obstacle.advice()
-        ));
+    match Obstacle::look(program) {
+        Ok(Some(obstacle)) => {
+            return without(format!(
+                "{}; it runs without Axio. {}",
+                obstacle.what(program),
+                obstacle.advice()
+            ));
+        }
+        Ok(None) => {
+            explain(
+                "checks: dynamic, this machine's, glibc, not set-uid, no file capabilities, not Go",
+            );
+        }
+        // The kernel may execute what its user may not read.
+        Err(error) => explain(&format!(
+            "checks: none, since {} cannot be read ({error}); the loader decides",
+            program.binary().display()
+        )),
     }
-    explain("checks: dynamic, this machine's, glibc, not set-uid, no file capabilities, not Go");
     let library = match library::find(arguments.library.as_deref()) {
         Ok(library) => library,
         // Without its library the command has nothing to offer; that is no property of the program.

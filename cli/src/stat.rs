@@ -25,8 +25,8 @@ use processes::{Found, Survey};
     axio stat 1234               those of one process, and its counters\n  \
     axio stat --json | jq '.processes[].sockets[] | select(.path == \"kernel\") | .reason'\n  \
     sudo axio stat               processes of other users, too\n\n\
-    PATH is `shm` for sockets whose bytes travel through shared memory and `kernel` for all others;\n\
-    REASON says why.\n\
+    PATH is `shm` for sockets of which at least one direction travels through shared memory and `kernel`\n\
+    for all others; REASON says why.\n\
     `axio why PID FD` explains one of them.")]
 pub struct StatArguments {
     /// Only this process, with its counters

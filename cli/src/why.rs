@@ -64,16 +64,14 @@ pub fn run(arguments: &WhyArguments) -> Result<i32> {
                 .map(|row| (found, row))
         })
     };
-    let by_addresses = socket
-        .as_ref()
-        .and_then(|socket| row_of(&|row| row.ends() == (socket.local, socket.peer)));
-    let by_number = || row_of(&|row| row.descriptor == fd);
-    let known = match socket {
-        Some(_) => by_addresses,
-        None => by_number(),
+    let known = match &socket {
+        Some(socket) => row_of(&|row| row.ends() == Some((socket.local, socket.peer)))
+            // Before its first chance a connection has shown no addresses.
+            .or_else(|| row_of(&|row| row.ends().is_none() && row.descriptor == fd)),
+        None => row_of(&|row| row.descriptor == fd),
     };
     let text = match known {
-        Some((found, row)) => paragraph::of_row(found, fd, row),
+        Some((found, row)) => paragraph::of_row(found, fd, row, socket.as_ref()),
         None => {
             let started = StartedWith::of(first.pid);
             paragraph::of_stranger(first, fd, socket.as_ref(), started.as_ref())

@@ -181,7 +181,7 @@ fn a_run_without_a_report_is_an_error_and_says_what_to_try() {
         let (out, err, status) = ran(&mut bench(&library, &["--only", workload]));
         assert_eq!((out.as_str(), status), ("", 1), "{workload}");
         assert!(
-            err.contains("left no report") && err.contains("AXIO_LOG=debug"),
+            err.contains("left no report") && err.contains("axio run --explain"),
             "{workload}: {err}"
         );
     }

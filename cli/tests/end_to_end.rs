@@ -5,9 +5,10 @@ mod fixtures;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fixtures::{Folder, axio, ran};
+use kmod_interface::reason::Reason;
 use serde_json::Value;
 
 /// Bytes of a message of `tests/c/pair.c`.
@@ -156,29 +157,89 @@ fn discovery_begins_at_the_second_request_and_the_fourth_or_soon_after_goes_by_r
     let folder = Folder::new();
     let (library, program) = (library(), program(&folder));
     let mut firsts = Vec::new();
+    let mut late = 0;
     // On a busy machine a short pause is not enough for the far end, and after long ones the handshake has timed out.
-    for pause_ms in [20, 40, 80, 160].repeat(4) {
+    let mut pauses_ms = [20, 40, 80, 160].into_iter().cycle();
+    while firsts.len() < 16 {
+        let pause_ms = pauses_ms.next().expect("a pause");
         let (_server, mut client) = both(|| run_by_axio(&library, &program));
         client.exchange(1);
         let process = stat(&client);
         assert_eq!(process["counters"]["boxes_opened"], 0, "{process}");
         assert_eq!(process["sockets"][0]["reason"], "not_yet", "{process}");
+        let began = Instant::now();
+        let mut until_sixth = None;
         client.exchange(1);
         let process = stat(&client);
         assert_eq!(process["counters"]["boxes_opened"], 1, "{process}");
-        let mut by_ring = |_: &u32| {
+        let mut by_ring = |request: &u32| {
             std::thread::sleep(Duration::from_millis(pause_ms));
             client.exchange(1);
+            if *request == 6 {
+                until_sixth = Some(began.elapsed());
+            }
             stat(&client)["sockets"][0]["ring_bytes_out"].as_u64() >= Some(MESSAGE_BYTES)
         };
-        let first = (3..=12).find(&mut by_ring);
+        let first = (3..=40).find(&mut by_ring);
         assert_ne!(first, Some(3), "nobody could have agreed to this");
-        firsts.push(first);
-        if first.is_some_and(|first| first <= 6) {
-            return;
+        // Whoever had less than the time of a handshake says nothing of who comes first.
+        let had_no_time = until_sixth.is_some_and(|time| time > Duration::from_millis(700));
+        if had_no_time && first.is_some_and(|first| first > 6) {
+            late += 1;
+            assert!(late < 200, "this machine has no time for a handshake");
+        } else {
+            firsts.push(first);
         }
     }
-    panic!("the first requests by ring came late: {firsts:?}");
+    let in_time = firsts
+        .iter()
+        .filter(|first| first.is_some_and(|first| first <= 6));
+    assert!(
+        in_time.count() > firsts.len() / 2 && firsts.iter().all(Option::is_some),
+        "the first requests by ring came late: {firsts:?}"
+    );
+    println!("the first requests by ring: {firsts:?}");
+}
+
+/// A program of another user's rights is linked with the library, which stays off there and answers nobody: the command
+/// says why.
+#[test]
+fn a_set_uid_program_works_on_the_kernel_path_and_the_command_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        return fixtures::skipped("needs root to make a program that runs as somebody else");
+    }
+    let folder = Folder::public();
+    let public_library = folder.path("libaxio.so");
+    fixtures::install(&library(), &public_library);
+    let linked = folder.compiled(
+        "linked_pair",
+        include_str!("c/pair.c"),
+        &["-Wl,--no-as-needed", &public_library.to_string_lossy()],
+    );
+    std::os::unix::fs::chown(&linked, Some(1001), None).expect("another owner");
+    let rights = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+    std::fs::set_permissions(&linked, rights).expect("its rights");
+    let server_program = program(&folder);
+    let mut server = End::start(run_by_axio(&public_library, &server_program).arg("serve"));
+    let mut client = Command::new(&linked);
+    let mut client = End::start(client.args(["ask", &server.line()]).env("AXIO", "on"));
+    let descriptor = client.exchange(100);
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", client.pid())).expect("its maps");
+    assert!(maps.contains("libaxio.so"), "it is linked with the library");
+    let reason = format!("(Reason: {}.)", Reason::SecureExecution.name());
+    let (_, err, status) = ran(axio().args(["why", &client.pid(), &descriptor]));
+    assert!(status == 1 && err.contains(&reason), "{err}");
+    let (_, err, _) = ran(axio().args(["stat", &client.pid()]));
+    assert!(err.contains(&reason), "{err}");
+    let process = stat(&server);
+    let socket = &process["sockets"][0];
+    assert_eq!(
+        (&socket["path"], &socket["ring_bytes_in"]),
+        (&"kernel".into(), &0.into()),
+        "{process}"
+    );
+    assert_eq!(client.finish(), (String::new(), Some(0)));
+    assert_eq!(server.finish(), (String::new(), Some(0)));
 }
 
 /// What a wrong variable leads to with the library itself, without `axio run` before it.

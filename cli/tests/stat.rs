@@ -11,8 +11,9 @@ use std::sync::{Mutex, MutexGuard};
 use fixtures::{axio, ran};
 use kmod_interface::handshake::AddressPair;
 use kmod_interface::reason::Reason;
-use kmod_interface::statistics::{Counter, header};
+use kmod_interface::statistics::{Counter, ROWS_OFFSET, header, row};
 use rustix::fs::SealFlags;
+use serde_json::Value;
 use statistics_page::{Socket, StatisticsPage};
 
 /// A process has one page, and these tests are one process.
@@ -33,6 +34,38 @@ fn pair(connect_port: u16, accept_port: u16) -> AddressPair {
         connect_port,
         accept_port,
     }
+}
+
+/// A connection of this process, which no library sees.
+struct Connection {
+    listener: TcpListener,
+    stream: TcpStream,
+    own_port: u16,
+    port: u16,
+}
+
+impl Connection {
+    fn new() -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        Connection {
+            own_port: stream.local_addr().expect("its address").port(),
+            listener,
+            stream,
+            port,
+        }
+    }
+}
+
+/// Output, complaints and exit status of `axio why` about a descriptor of this process.
+fn why(fd: i32) -> (String, String, i32) {
+    ran(axio().args(["why", &own_pid(), &fd.to_string()]))
+}
+
+/// The words of a paragraph, wherever its lines end.
+fn in_one_line(paragraph: &str) -> String {
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn fast(fd: i32) -> Socket {
@@ -61,6 +94,64 @@ fn slow(fd: i32, reason: Reason) -> Socket {
 
 fn own_pid() -> String {
     std::process::id().to_string()
+}
+
+/// Each word of a row has another value: none is shown under the name of another.
+#[test]
+fn what_a_row_counts_is_shown_in_json_by_its_name() {
+    let _alone = alone();
+    let mut page = StatisticsPage::of_this_process("redis-server");
+    page.socket(&fast(7));
+    let wide = [
+        ("kernel_bytes_in", row::KERNEL_BYTES_IN),
+        ("kernel_bytes_out", row::KERNEL_BYTES_OUT),
+        ("ring_bytes_in", row::RING_BYTES_IN),
+        ("ring_bytes_out", row::RING_BYTES_OUT),
+        ("kernel_calls_in", row::KERNEL_CALLS_IN),
+        ("kernel_calls_out", row::KERNEL_CALLS_OUT),
+        ("ring_calls_in", row::RING_CALLS_IN),
+        ("ring_calls_out", row::RING_CALLS_OUT),
+    ];
+    let narrow = [
+        ("upgrades_out", row::UPGRADES_OUT),
+        ("upgrades_in", row::UPGRADES_IN),
+        ("retreats_out", row::RETREATS_OUT),
+        ("retreats_in", row::RETREATS_IN),
+        ("retreats_asked", row::RETREATS_ASKED),
+        ("retreats_spill", row::RETREATS_SPILL),
+        ("retreats_dead_line", row::RETREATS_DEAD_LINE),
+        ("retreats_local", row::RETREATS_LOCAL),
+        ("bells_sent", row::BELLS_SENT),
+        ("bells_received", row::BELLS_RECEIVED),
+        ("spins_won", row::SPINS_WON),
+        ("spins_lost", row::SPINS_LOST),
+        ("kernel_sleeps", row::KERNEL_SLEEPS),
+    ];
+    for (name, offset) in wide {
+        page.word64(
+            ROWS_OFFSET + offset,
+            (offset as u64) << 32 | name.len() as u64,
+        );
+    }
+    for (name, offset) in narrow {
+        page.word32(ROWS_OFFSET + offset, (offset << 16 | name.len()) as u32);
+    }
+    let _kept = page.publish(sealed());
+
+    let (out, err, status) = ran(axio().args(["stat", &own_pid(), "--json"]));
+    assert_eq!((err.as_str(), status), ("", 0));
+    let all: Value = serde_json::from_str(&out).expect("JSON");
+    let socket = &all["processes"][0]["sockets"][0];
+    for (name, offset) in wide {
+        assert_eq!(
+            socket[name],
+            (offset as u64) << 32 | name.len() as u64,
+            "{name}: {out}"
+        );
+    }
+    for (name, offset) in narrow {
+        assert_eq!(socket[name], offset << 16 | name.len(), "{name}: {out}");
+    }
 }
 
 #[test]
@@ -221,10 +312,8 @@ fn a_lying_page_is_shown_without_harm() {
 #[test]
 fn why_explains_a_socket_by_its_addresses_whatever_its_number() {
     let _alone = alone();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let port = listener.local_addr().expect("its address").port();
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    let own_port = stream.local_addr().expect("its address").port();
+    let connection = Connection::new();
+    let (own_port, port) = (connection.own_port, connection.port);
     let stranger = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     let mut page = StatisticsPage::of_this_process("client");
     page.socket(&Socket {
@@ -236,11 +325,10 @@ fn why_explains_a_socket_by_its_addresses_whatever_its_number() {
         ..slow(3001, Reason::NameTaken)
     });
     let _kept = page.publish(sealed());
-    let why = |fd: i32| ran(axio().args(["why", &own_pid(), &fd.to_string()]));
 
-    let (out, err, status) = why(stream.as_raw_fd());
+    let (out, err, status) = why(connection.stream.as_raw_fd());
     assert_eq!((err.as_str(), status), ("", 0));
-    let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = in_one_line(&out);
     for words in [
         format!("connected from 127.0.0.1:{own_port}, peer 127.0.0.1:{port}."),
         "on the kernel path".into(),
@@ -249,9 +337,14 @@ fn why_explains_a_socket_by_its_addresses_whatever_its_number() {
     ] {
         assert!(flat.contains(&words), "{words}: {out}");
     }
-    assert!(why(listener.as_raw_fd()).0.contains("listens at"));
+    assert!(flat.contains(Reason::PeerHasNoAxio.advice()), "{out}");
+    assert!(
+        why(connection.listener.as_raw_fd())
+            .0
+            .contains("listens at")
+    );
     let (out, _, _) = why(stranger.as_raw_fd());
-    let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = in_one_line(&out);
     assert!(
         flat.contains("does not manage") && flat.contains("The process was started with"),
         "{out}"
@@ -321,25 +414,28 @@ fn a_process_that_has_the_library_but_no_socket_is_told_from_one_without() {
     assert!(err.contains("no socket of it was of interest yet"), "{err}");
 }
 
-/// The command again, as a user with no rights, from a place that everybody may look into.
-struct ByNobody(std::path::PathBuf);
+/// A user of whom there is no process, with Axio or without: `nobody` may have some.
+const STRANGER: u32 = 2_000_000_011;
 
-impl ByNobody {
-    fn new() -> ByNobody {
-        let folder = std::env::temp_dir().join(format!("axio-by-nobody-{}", std::process::id()));
+/// The command again, as a user with no rights, from a place that everybody may look into.
+struct ByStranger(std::path::PathBuf);
+
+impl ByStranger {
+    fn new() -> ByStranger {
+        let folder = std::env::temp_dir().join(format!("axio-by-stranger-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        std::fs::copy(env!("CARGO_BIN_EXE_axio"), folder.join("axio")).expect("a copy");
-        ByNobody(folder)
+        fixtures::install(env!("CARGO_BIN_EXE_axio").as_ref(), &folder.join("axio"));
+        ByStranger(folder)
     }
 
     fn ran(&self, arguments: &[&str]) -> (String, String, i32) {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(self.0.join("axio"));
-        ran(command.args(arguments).uid(65534).gid(65534))
+        ran(command.args(arguments).uid(STRANGER).gid(STRANGER))
     }
 }
 
-impl Drop for ByNobody {
+impl Drop for ByStranger {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -355,19 +451,70 @@ fn processes_of_other_users_are_told_from_those_without_axio() {
     let mut page = StatisticsPage::of_this_process("private");
     page.socket(&fast(7));
     let _kept = page.publish(sealed());
-    let nobody = ByNobody::new();
+    let stranger = ByStranger::new();
     for arguments in [&["stat", &own_pid()][..], &["why", &own_pid(), "7"]] {
-        let (out, err, status) = nobody.ran(arguments);
+        let (out, err, status) = stranger.ran(arguments);
         assert_eq!((out.as_str(), status), ("", 1));
         assert!(
             err.contains("another user") && err.contains("sudo"),
             "{err}"
         );
     }
-    let (out, err, status) = nobody.ran(&["stat"]);
+    let (out, err, status) = stranger.ran(&["stat"]);
     assert_eq!((out.as_str(), status), ("", 0));
     assert!(
         err.contains("belong to others") && err.contains("axio run -- PROGRAM"),
         "{err}"
     );
+}
+
+#[test]
+fn a_connection_that_has_shown_no_addresses_is_known_by_its_number() {
+    let _alone = alone();
+    let connection = Connection::new();
+    let (own_port, port) = (connection.own_port, connection.port);
+    let fd = connection.stream.as_raw_fd();
+    let mut page = StatisticsPage::of_this_process("client");
+    page.socket(&Socket {
+        pair: pair(0, 0),
+        ..slow(fd, Reason::NotYet)
+    });
+    let _kept = page.publish(sealed());
+    let (out, err, status) = why(fd);
+    assert_eq!((err.as_str(), status), ("", 0));
+    let flat = in_one_line(&out);
+    let ends = format!("connected from 127.0.0.1:{own_port}, peer 127.0.0.1:{port}.");
+    for words in [&ends, Reason::NotYet.sentence(), Reason::NotYet.advice()] {
+        assert!(flat.contains(words), "{words}: {out}");
+    }
+    let (out, _, _) = ran(axio().args(["stat", &own_pid()]));
+    let ends = format!("127.0.0.1:{own_port} → 127.0.0.1:{port}");
+    assert!(out.contains(&ends), "{out}");
+}
+
+#[test]
+fn a_connection_with_one_direction_on_the_ring_is_half_accelerated() {
+    let _alone = alone();
+    let connection = Connection::new();
+    let (own_port, port) = (connection.own_port, connection.port);
+    let fd = connection.stream.as_raw_fd();
+    for (upgrades, words) in [
+        ([1, 1], "is accelerated"),
+        ([1, 0], "what it sends travels through shared memory"),
+        ([0, 1], "what it receives travels through shared memory"),
+    ] {
+        let mut page = StatisticsPage::of_this_process("client");
+        page.socket(&Socket {
+            path: 1,
+            state: 4,
+            pair: pair(own_port, port),
+            ..slow(fd, Reason::None)
+        });
+        page.first_row_upgrades(upgrades);
+        let _kept = page.publish(sealed());
+        let (out, err, status) = why(fd);
+        assert_eq!((err.as_str(), status), ("", 0));
+        let flat = in_one_line(&out);
+        assert!(flat.contains(words), "{words}: {out}");
+    }
 }

@@ -33,12 +33,18 @@ impl Cpus {
         Ok(Cpus { server, client })
     }
 
-    /// Server's and client's CPU, if there are enough.
-    pub fn placed(&self, placement: Placement) -> Option<(usize, usize)> {
-        match placement {
-            Placement::TwoCpus => Some((self.server, self.client?)),
-            Placement::OneCpu => Some((self.server, self.server)),
-        }
+    /// Server's and client's CPU; the same for both where there is one only, whatever the workload wants.
+    pub fn placed(&self, placement: Placement) -> (usize, usize) {
+        let client = match placement {
+            Placement::TwoCpus => self.client.unwrap_or(self.server),
+            Placement::OneCpu => self.server,
+        };
+        (self.server, client)
+    }
+
+    /// Whether there are enough for a placement.
+    pub fn suffice(&self, placement: Placement) -> bool {
+        placement == Placement::OneCpu || self.client.is_some()
     }
 }
 
@@ -113,9 +119,24 @@ mod tests {
     fn two_cpus_are_two() {
         let cpus = Cpus::choose().expect("at least one");
         assert_ne!(Some(cpus.server), cpus.client);
-        assert_eq!(
-            cpus.placed(Placement::OneCpu),
-            Some((cpus.server, cpus.server))
-        );
+        assert_eq!(cpus.placed(Placement::OneCpu), (cpus.server, cpus.server));
+    }
+
+    #[test]
+    fn one_cpu_is_shared() {
+        let one = Cpus {
+            server: 3,
+            client: None,
+        };
+        let two = Cpus {
+            server: 3,
+            client: Some(4),
+        };
+        assert_eq!(one.placed(Placement::TwoCpus), (3, 3));
+        assert_eq!(two.placed(Placement::TwoCpus), (3, 4));
+        let suffice = |cpus: Cpus| {
+            [Placement::OneCpu, Placement::TwoCpus].map(|placement| cpus.suffice(placement))
+        };
+        assert_eq!((suffice(one), suffice(two)), ([true, false], [true, true]));
     }
 }

@@ -94,23 +94,18 @@ impl Build {
     }
 }
 
-/// The commit of the checkout that this file was compiled in, if the command still runs beside it.
+/// The commit that this command was built from (build.rs), `-dirty` if the checkout beside it holds anything else by now.
 fn commit() -> Option<String> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(sources)
-            .args(arguments)
-            .output()
-            .ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let commit = git(&["rev-parse", "HEAD"]).filter(|commit| !commit.is_empty())?;
-    let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_some_and(|changes| !changes.is_empty());
-    Some(if is_dirty { commit + "-dirty" } else { commit })
+    let commit = option_env!("AXIO_BUILD_COMMIT").filter(|commit| !commit.is_empty())?;
+    let is_dirty = Command::new("git")
+        .arg("-C")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .args(["status", "--porcelain", "--untracked-files=no"])
+        .output()
+        .is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
+    Some(if is_dirty {
+        format!("{commit}-dirty")
+    } else {
+        commit.into()
+    })
 }

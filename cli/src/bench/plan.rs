@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kmod_interface::reason::Reason;
 
@@ -17,7 +17,7 @@ use super::nginx::Nginx;
 use super::own_ends::{self, CONNECT_CLOSE, Ends, PING_PONG};
 use super::redis::Redis;
 use super::report_lines::Carried;
-use super::results::{Results, WorkloadResults};
+use super::results::{Library, Results, WorkloadResults};
 use super::sample::{Latencies, Sample};
 use super::side::{Scratch, Side, Variables};
 use super::summary::Summary;
@@ -32,6 +32,7 @@ const DISTURBING_SHARE: f64 = 0.1;
 pub struct Plan {
     library: PathBuf,
     options: Vec<(OsString, OsString)>,
+    is_quick: bool,
     pairs: u32,
     duration: Duration,
     cpus: Cpus,
@@ -84,6 +85,7 @@ impl Plan {
         Ok(Plan {
             library,
             options,
+            is_quick,
             pairs: pairs.unwrap_or(usual_pairs),
             duration: Duration::from_millis(milliseconds),
             cpus: Cpus::choose()?,
@@ -106,6 +108,13 @@ impl Plan {
             machine: Machine::look(),
             limits: Limits::measure(self.cpus),
             cpus: self.cpus,
+            library: Library::look(&self.library),
+            options: self
+                .options
+                .iter()
+                .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+                .collect(),
+            is_quick: self.is_quick,
             pairs: self.pairs,
             seconds_per_run: self.duration.as_secs_f64(),
             workloads: Vec::new(),
@@ -114,13 +123,15 @@ impl Plan {
         };
         progress.step();
         for workload in workloads {
+            let shares_one_cpu = !self.cpus.suffice(workload.placement);
             let measure = || -> Result<WorkloadResults, Unable> {
-                let samples = self.samples(workload, &progress)?;
+                let samples = self.samples(workload, demand, &progress)?;
                 Ok(WorkloadResults {
                     workload,
                     summary: Summary::of(workload, &samples),
                     samples,
                     is_repeated: false,
+                    shares_one_cpu,
                 })
             };
             let mut measured = measure();
@@ -161,13 +172,19 @@ impl Plan {
         self.pairs * workload.divided_by
     }
 
-    fn samples(&self, workload: &Workload, progress: &Progress) -> Result<Vec<Sample>, Unable> {
-        let placed = self
-            .cpus
-            .placed(workload.placement)
-            .context("needs two CPUs, and this process may use one");
-        let cpus = placed.map_err(Unable::Here)?;
+    fn samples(
+        &self,
+        workload: &Workload,
+        demand: Demand,
+        progress: &Progress,
+    ) -> Result<Vec<Sample>, Unable> {
         let programs = Programs::of(workload.kind).map_err(Unable::Here)?;
+        if demand == Demand::Floors && !self.cpus.suffice(workload.placement) {
+            return Err(Unable::Here(anyhow!(
+                "its floor is for two CPUs, and this process may use one"
+            )));
+        }
+        let cpus = self.cpus.placed(workload.placement);
         let mut samples = Vec::new();
         let pairs = self.pairs_of(workload);
         for pair in 0..pairs {
@@ -179,7 +196,14 @@ impl Plan {
                     pairs,
                     side.name()
                 ));
-                let sample = self.sample(workload, &programs, cpus, side, pair);
+                let mut sample = self.sample(workload, &programs, cpus, side, pair);
+                if let Err(error) = &sample
+                    && let Some(short) = error.downcast_ref::<ShortShare>()
+                {
+                    // A machine that stood still while connections came on the ring has put that off for all of them.
+                    progress.say(&format!("{}, once more, for {short}", workload.name));
+                    sample = self.sample(workload, &programs, cpus, side, pair);
+                }
                 samples.push(sample.map_err(Unable::Failed)?);
                 progress.step();
             }
@@ -197,6 +221,8 @@ impl Plan {
     ) -> Result<Sample> {
         let folder = self.scratch.path();
         let report = folder.join(format!("{}-{pair}.report", workload.name));
+        // What a run left that is made once more.
+        let _ = std::fs::remove_file(&report);
         let own = workload
             .options
             .iter()
@@ -261,7 +287,8 @@ impl Plan {
     fn prove(&self, carrier: Carrier, carried: &Carried, reasons: [Option<u32>; 2]) -> Result<()> {
         let library = self.library.display();
         let bytes = crate::stat::words::bytes;
-        let try_this = format!("try: AXIO_LOG=debug LD_PRELOAD={library} redis-server --version");
+        let try_this =
+            format!("try: axio run --explain --library {library} -- redis-server --version");
         match carrier {
             Carrier::Kernel if carried.ring_bytes > 0 => bail!(
                 "the rule says kernel, and {} went by ring all the same",
@@ -281,18 +308,19 @@ impl Plan {
             ),
             Carrier::Ring if carried.ring_bytes == 0 => bail!(
                 "the run with Axio moved no bytes by ring ({} through the kernel), so there is nothing to compare; \
-                 reasons of its sockets: {}; AXIO_LOG=debug tells more",
+                 reasons of its sockets: {}; --set AXIO_LOG=info tells more",
                 bytes(carried.kernel_bytes),
                 carried.reasons_in_words()
             ),
-            Carrier::Ring if carried.ring_share() < LEAST_RING_SHARE => bail!(
+            Carrier::Ring if carried.ring_share() < LEAST_RING_SHARE => Err(ShortShare(format!(
                 "the run with Axio moved only {:.1} % of its bytes by ring ({}, {} through the kernel), so it measured \
-                 something else; reasons of its sockets: {}; AXIO_LOG=debug tells more",
+                 something else; reasons of its sockets: {}; --set AXIO_LOG=info tells more",
                 carried.ring_share() * 100.0,
                 bytes(carried.ring_bytes),
                 bytes(carried.kernel_bytes),
                 carried.reasons_in_words()
-            ),
+            ))
+            .into()),
             Carrier::Ring | Carrier::Kernel | Carrier::Any => Ok(()),
         }
     }
@@ -329,6 +357,18 @@ pub enum Demand {
     /// All, and their floors count.
     Floors,
 }
+
+/// Some bytes went by ring, but too few; such a run is made once more.
+#[derive(Debug)]
+struct ShortShare(String);
+
+impl std::fmt::Display for ShortShare {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ShortShare {}
 
 /// Why there are no samples.
 enum Unable {

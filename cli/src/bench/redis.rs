@@ -6,13 +6,16 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use reserved_port::ReservedPort;
 
-use super::child::{Child, free_port, installed};
+use super::child::{Child, installed};
 use super::plan::{Measured, Step};
 use super::side::Variables;
 
 /// Longest time that everything but the measuring may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time until the server, which listens, answers its first request.
+const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two tries to reach the server while it starts.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 /// Requests by which the rate is first guessed; most of their time is the start of the connections, and with the library
@@ -22,7 +25,7 @@ const FIRST_REQUESTS: u64 = 2000;
 const CALIBRATION_SHARE: f64 = 0.25;
 /// Fewest requests of a run for each connection, so that what they exchange before they are accelerated does not count;
 /// fewest and most requests of a run.
-const REQUESTS_PER_CONNECTION: u64 = 400;
+const REQUESTS_PER_CONNECTION: u64 = 800;
 const REQUESTS: (u64, u64) = (2000, 20_000_000);
 
 /// The programs.
@@ -48,7 +51,8 @@ impl Redis {
         calibration: &Variables,
     ) -> Result<Measured> {
         let deadline = Instant::now() + PATIENCE + step.duration * 4;
-        let port = free_port()?;
+        let reserved = ReservedPort::find().context("no port for the server")?;
+        let port = reserved.number();
         let (server_cpu, client_cpu) = step.cpus;
         let server = Child::start(
             &self.server,
@@ -194,7 +198,7 @@ fn prepare(port: u16, deadline: Instant) -> Result<()> {
     loop {
         match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
             Ok(mut stream) => {
-                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                stream.set_read_timeout(Some(FIRST_ANSWER_PATIENCE))?;
                 stream.write_all(b"SET key:__rand_int__ xxx\r\n")?;
                 let mut answer = [0; 5];
                 stream.read_exact(&mut answer)?;

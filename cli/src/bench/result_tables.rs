@@ -102,6 +102,7 @@ fn compared(result: &WorkloadResults, comparison: &Comparison) -> [String; 4] {
     };
     let floor = result.workload.floor;
     let verdict = match (comparison.ratio >= floor, result.is_repeated) {
+        _ if result.shares_one_cpu => "is for two CPUs",
         (true, false) => "met",
         (false, false) => "MISSED",
         (true, true) => "met, disturbed",

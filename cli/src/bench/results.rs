@@ -1,5 +1,8 @@
 //! Everything that was measured, as it goes into the JSON file.
 
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
 use serde::Serialize;
 
 use super::cpus::Cpus;
@@ -22,6 +25,12 @@ pub struct Results {
     pub limits: Limits,
     /// CPUs of the ends.
     pub cpus: Cpus,
+    /// What the runs with Axio were made with.
+    pub library: Library,
+    /// Options of theirs, as NAME=VALUE.
+    pub options: Vec<String>,
+    /// Short runs.
+    pub is_quick: bool,
     /// Runs on each side.
     pub pairs: u32,
     /// Time that each run measured.
@@ -32,6 +41,32 @@ pub struct Results {
     pub notes: Vec<String>,
     /// Workloads that failed, and why.
     pub failures: Vec<String>,
+}
+
+/// The library that was measured.
+#[derive(Clone, Serialize)]
+pub struct Library {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// How long it is.
+    pub bytes: u64,
+    /// When it was built, in seconds since 1970.
+    pub modified_at: u64,
+}
+
+impl Library {
+    /// Looks at the file.
+    pub fn look(path: &Path) -> Library {
+        let metadata = std::fs::metadata(path).ok();
+        let since_1970 = metadata
+            .as_ref()
+            .and_then(|file| file.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+        Library {
+            path: path.to_path_buf(),
+            bytes: metadata.map_or(0, |file| file.len()),
+            modified_at: since_1970.map_or(0, |time| time.as_secs()),
+        }
+    }
 }
 
 /// One workload.
@@ -45,6 +80,8 @@ pub struct WorkloadResults {
     pub samples: Vec<Sample>,
     /// Whether they were disturbed and made once more; the later ones count.
     pub is_repeated: bool,
+    /// Whether both ends ran on one CPU although the workload, and its floor, is for two: there is no other.
+    pub shares_one_cpu: bool,
 }
 
 impl WorkloadResults {

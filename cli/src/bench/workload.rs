@@ -165,7 +165,7 @@ pub const WORKLOADS: &[Workload] = &[
         options: &[],
         carrier: Carrier::Any,
         metrics: &[Metric::PerSecond],
-        floor: 0.6,
+        floor: 1.0,
         divided_by: 1,
     },
     Workload {
@@ -180,7 +180,7 @@ pub const WORKLOADS: &[Workload] = &[
         options: &[],
         carrier: Carrier::Any,
         metrics: &[Metric::PerSecond],
-        floor: 0.6,
+        floor: 1.0,
         divided_by: 1,
     },
     Workload {

@@ -56,6 +56,11 @@ fn check(path: &Path) -> Result<()> {
             "{name}: LD_PRELOAD cannot name a file whose path holds a blank, a colon or a dollar sign; move it"
         );
     }
+    // By this it knows that it was preloaded; by another it would wait for a program that asks for it.
+    let is_ours = |name: &OsStr| name.as_bytes().starts_with(b"libaxio");
+    if !path.file_name().is_some_and(is_ours) {
+        bail!("{name}: the library's file name must begin with libaxio; rename it or link to it");
+    }
     let file = File::open(path).with_context(|| format!("{name}: cannot be read"))?;
     match elf::read(&file).with_context(|| format!("{name}: cannot be read"))? {
         Binary::Elf(elf) if elf.is_dynamic => Ok(()),
@@ -124,7 +129,7 @@ mod tests {
         }
         assert!(
             check(Path::new("/etc/passwd"))
-                .is_err_and(|error| error.to_string().contains("no shared library"))
+                .is_err_and(|error| error.to_string().contains("must begin with libaxio"))
         );
     }
 

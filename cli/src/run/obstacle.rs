@@ -32,13 +32,16 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What speaks against it, if anything. A file that may be executed but not read is given the benefit of the doubt.
-    pub fn look(program: &Program) -> Option<Obstacle> {
+    /// What speaks against it, if anything; an error if that cannot be seen: a file may be executed and not read.
+    pub fn look(program: &Program) -> std::io::Result<Option<Obstacle>> {
         let binary = program.binary();
-        let metadata = std::fs::metadata(binary).ok()?;
+        let metadata = std::fs::metadata(binary)?;
         // Of a script the kernel honours no set-id bit, so the binary's own count.
-        Obstacle::of_rights(&metadata, has_capabilities(binary), identity())
-            .or_else(|| Obstacle::of_binary(&elf::read(&File::open(binary).ok()?).ok()?))
+        let of_rights = Obstacle::of_rights(&metadata, has_capabilities(binary), identity());
+        if of_rights.is_some() {
+            return Ok(of_rights);
+        }
+        Ok(Obstacle::of_binary(&elf::read(&File::open(binary)?)?))
     }
 
     fn of_rights(

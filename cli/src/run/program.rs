@@ -64,7 +64,7 @@ impl Program {
             interpreters: Vec::new(),
         };
         while program.interpreters.len() < INTERPRETERS_MAX {
-            match interpreter(program.binary(), search_path) {
+            match interpreter(program.binary(), search_path)? {
                 Some(next) => program.interpreters.push(next),
                 None => break,
             }
@@ -137,38 +137,56 @@ fn executable(path: &Path) -> Result<(), Option<&'static str>> {
 }
 
 /// The interpreter of a script; nothing for a binary or a file that cannot be read.
-fn interpreter(path: &Path, search_path: Option<&OsStr>) -> Option<PathBuf> {
+fn interpreter(path: &Path, search_path: Option<&OsStr>) -> Result<Option<PathBuf>, ProgramError> {
     let mut start = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(LINE_BYTES)
-        .read_to_end(&mut start)
-        .ok()?;
+    let is_read = File::open(path)
+        .and_then(|file| file.take(LINE_BYTES).read_to_end(&mut start))
+        .is_ok();
     if let Some(rest) = start.strip_prefix(b"#!") {
         let line = rest.split(|byte| *byte == b'\n').next().unwrap_or(rest);
         return follow_env(line, search_path);
     }
-    if is_env(path) {
-        return None;
-    }
     // Not a program of the kernel's: execvp gives it to the shell. A binary of another kind holds zero bytes.
-    (!start.starts_with(b"\x7fELF") && !start.is_empty() && !start.contains(&0))
-        .then(|| PathBuf::from("/bin/sh"))
+    let is_for_shell =
+        is_read && !start.starts_with(b"\x7fELF") && !start.is_empty() && !start.contains(&0);
+    Ok((is_for_shell && !is_env(path)).then(|| PathBuf::from("/bin/sh")))
 }
 
 /// The interpreter that a `#!` line names, or the program that its `env` will start.
-fn follow_env(line: &[u8], search_path: Option<&OsStr>) -> Option<PathBuf> {
+fn follow_env(line: &[u8], search_path: Option<&OsStr>) -> Result<Option<PathBuf>, ProgramError> {
     let mut words = line
         .split(|byte| matches!(byte, b' ' | b'\t'))
         .filter(|word| !word.is_empty());
-    let interpreter = PathBuf::from(OsString::from_vec(words.next()?.to_vec()));
-    if is_env(&interpreter) {
-        let is_program = |word: &&[u8]| !word.starts_with(b"-") && !word.contains(&b'=');
-        if let Some(name) = words.find(is_program) {
-            return locate(OsStr::from_bytes(name), search_path).ok();
-        }
+    let Some(first) = words.next() else {
+        return Ok(None);
+    };
+    let interpreter = PathBuf::from(OsString::from_vec(first.to_vec()));
+    if !is_env(&interpreter) {
+        return Ok(Some(interpreter));
     }
-    Some(interpreter)
+    let words: Vec<&[u8]> = words.collect();
+    let Some(name) = program_of_env(&words) else {
+        return Ok(Some(interpreter));
+    };
+    match locate(OsStr::from_bytes(name), search_path) {
+        Ok(path) => Ok(Some(path)),
+        // Nothing but the name: env would not find it either.
+        Err(error) if words.len() == 1 => Err(error),
+        // Options and variables may change where env looks, or what the name is.
+        Err(_) => Ok(Some(interpreter)),
+    }
+}
+
+/// The first of env's words that is neither an option, nor an option's value, nor a variable.
+fn program_of_env<'a>(words: &[&'a [u8]]) -> Option<&'a [u8]> {
+    let mut is_value = false;
+    words.iter().copied().find(|word| {
+        let was_value = std::mem::replace(
+            &mut is_value,
+            matches!(*word, b"-u" | b"--unset" | b"-C" | b"--chdir"),
+        );
+        !was_value && !word.starts_with(b"-") && !word.contains(&b'=')
+    })
 }
 
 fn is_env(path: &Path) -> bool {
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn the_interpreter_is_the_first_word_or_what_env_starts() {
         let path = Some(OsStr::new("/bin:/usr/bin"));
-        let follow = |line: &str| follow_env(line.as_bytes(), path);
+        let follow = |line: &str| follow_env(line.as_bytes(), path).expect("to be found");
         assert_eq!(follow(" /bin/sh -e").as_deref(), Some(Path::new("/bin/sh")));
         assert_eq!(
             follow("/usr/bin/env sh").as_deref(),
@@ -192,7 +210,19 @@ mod tests {
             follow("/usr/bin/env -S A=b sh -e").as_deref(),
             Some(Path::new("/bin/sh"))
         );
-        assert_eq!(follow("/usr/bin/env no-such-program-anywhere"), None);
+        assert_eq!(
+            follow("/usr/bin/env -S -u LD_LIBRARY_PATH -C / A=b sh -e").as_deref(),
+            Some(Path::new("/bin/sh"))
+        );
+        // Only env knows where it will look.
+        assert_eq!(
+            follow("/usr/bin/env -S PATH=/opt no-such-program-anywhere").as_deref(),
+            Some(Path::new("/usr/bin/env"))
+        );
+        assert!(matches!(
+            follow_env(b"/usr/bin/env no-such-program-anywhere", path),
+            Err(ProgramError::NotFound(name)) if name == "no-such-program-anywhere"
+        ));
         assert_eq!(follow("  "), None);
     }
 

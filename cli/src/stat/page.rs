@@ -7,7 +7,7 @@ use kmod_interface::handshake::{AddressPair, PAIR_BYTES};
 use kmod_interface::reason::Reason;
 use kmod_interface::statistics::{
     COUNTERS_OFFSET, Counter, MAGIC, REASONS_OFFSET, ROW_BYTES, ROWS, ROWS_OFFSET, VERSION, header,
-    row,
+    role, row,
 };
 
 use super::memfd::Memfd;
@@ -54,6 +54,27 @@ pub struct Row {
     pub upgrades: [u32; 2],
     /// Moves back to the kernel, out and in.
     pub retreats: [u32; 2],
+    /// Of those out, why.
+    pub retreats_by_cause: RetreatsByCause,
+    /// Doorbell bytes sent and consumed.
+    pub bells: [u32; 2],
+    /// Waits of calls on it that ended while spinning, and that spun in vain.
+    pub spins: [u32; 2],
+    /// Sleeps in the kernel of calls on it.
+    pub kernel_sleeps: u32,
+}
+
+/// Moves of the sending direction back to the kernel, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetreatsByCause {
+    /// The far side asked for it.
+    pub asked: u32,
+    /// The reader made no progress.
+    pub spill: u32,
+    /// Nobody could have been woken any more.
+    pub dead_line: u32,
+    /// A cause of the process itself.
+    pub local: u32,
 }
 
 /// A quantity by way and direction.
@@ -67,6 +88,18 @@ pub struct Traffic {
     pub ring_in: u64,
     /// Sent through the ring.
     pub ring_out: u64,
+}
+
+impl Traffic {
+    /// Through the ring, both directions.
+    pub fn by_ring(self) -> u64 {
+        self.ring_in.saturating_add(self.ring_out)
+    }
+
+    /// Through the kernel, both directions.
+    pub fn by_kernel(self) -> u64 {
+        self.kernel_in.saturating_add(self.kernel_out)
+    }
 }
 
 impl Page {
@@ -170,15 +203,33 @@ impl Row {
                 word32(bytes, row::RETREATS_OUT),
                 word32(bytes, row::RETREATS_IN),
             ],
+            retreats_by_cause: RetreatsByCause {
+                asked: word32(bytes, row::RETREATS_ASKED),
+                spill: word32(bytes, row::RETREATS_SPILL),
+                dead_line: word32(bytes, row::RETREATS_DEAD_LINE),
+                local: word32(bytes, row::RETREATS_LOCAL),
+            },
+            bells: [
+                word32(bytes, row::BELLS_SENT),
+                word32(bytes, row::BELLS_RECEIVED),
+            ],
+            spins: [
+                word32(bytes, row::SPINS_WON),
+                word32(bytes, row::SPINS_LOST),
+            ],
+            kernel_sleeps: word32(bytes, row::KERNEL_SLEEPS),
         })
     }
 
-    /// This side's address and the far one's.
-    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
-        match self.role {
-            super::words::ROLE_ACCEPTING => (self.accepting, self.connecting),
-            _ => (self.connecting, self.accepting),
+    /// This side's address and the far one's; nothing before the connection's first chance, since nobody has asked for them.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        if self.accepting.port() == 0 && self.connecting.port() == 0 {
+            return None;
         }
+        Some(match self.role {
+            role::ACCEPTING => (self.accepting, self.connecting),
+            _ => (self.connecting, self.accepting),
+        })
     }
 }
 

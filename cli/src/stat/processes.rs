@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use kmod_interface::reason::Reason;
+
 use super::memfd::{LINK_TEXT, Memfd, MemfdDevice};
 use super::page::Page;
 
@@ -99,6 +101,15 @@ impl Survey {
 
 /// Why a process has no page, and what to do, for people.
 pub fn why_no_page(pid: u32) -> String {
+    if is_secure_execution(pid) {
+        let reason = Reason::SecureExecution;
+        return format!(
+            "process {pid} runs without Axio. {} (Reason: {}.) {}",
+            reason.sentence(),
+            reason.name(),
+            reason.advice()
+        );
+    }
     let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     let is_loaded = maps
         .windows(b"/libaxio.so".len())
@@ -111,6 +122,18 @@ pub fn why_no_page(pid: u32) -> String {
     } else {
         format!("process {pid} does not run with Axio; start it with: axio run -- PROGRAM")
     }
+}
+
+/// Whether the kernel has told the program's loader to be careful (AT_SECURE, getauxval(3)), if this user may see that. In
+/// the words of a 32-bit program, read so, no such pair is found.
+fn is_secure_execution(pid: u32) -> bool {
+    const AT_SECURE: u64 = 23;
+    let vector = fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default();
+    let (words, _) = vector.as_chunks::<8>();
+    let (pairs, _) = words.as_chunks::<2>();
+    pairs.iter().any(|[kind, value]| {
+        u64::from_ne_bytes(*kind) == AT_SECURE && u64::from_ne_bytes(*value) == 1
+    })
 }
 
 fn device() -> Result<MemfdDevice> {

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::page::{Page, Row, Traffic};
+use super::page::{Page, Row};
 use super::processes::{Found, Survey};
 use super::words;
 use crate::table::table;
+use crate::why::kernel_socket::{Descriptor, TcpSocket};
 
 /// The whole answer as JSON.
 #[derive(Serialize)]
@@ -35,8 +37,8 @@ struct ProcessJson {
 struct SocketJson {
     fd: i32,
     role: String,
-    local: String,
-    peer: String,
+    local: Option<String>,
+    peer: Option<String>,
     path: String,
     state: String,
     reason: String,
@@ -52,6 +54,15 @@ struct SocketJson {
     upgrades_in: u32,
     retreats_out: u32,
     retreats_in: u32,
+    retreats_asked: u32,
+    retreats_spill: u32,
+    retreats_dead_line: u32,
+    retreats_local: u32,
+    bells_sent: u32,
+    bells_received: u32,
+    spins_won: u32,
+    spins_lost: u32,
+    kernel_sleeps: u32,
 }
 
 /// A survey as JSON.
@@ -78,17 +89,30 @@ fn process_json(found: &Found) -> ProcessJson {
             .reasons_with_open()
             .map(|(reason, value)| (reason.name(), value))
             .collect(),
-        sockets: page.rows.iter().map(socket_json).collect(),
+        sockets: page
+            .rows
+            .iter()
+            .map(|row| socket_json(row, ends(found.pid, row)))
+            .collect(),
     }
 }
 
-fn socket_json(row: &Row) -> SocketJson {
-    let (local, peer) = row.ends();
+/// Addresses of a socket, from the kernel where its row has none yet.
+fn ends(pid: u32, row: &Row) -> Option<(SocketAddr, SocketAddr)> {
+    row.ends().or_else(|| {
+        let Descriptor::Socket(inode) = Descriptor::of(pid, row.descriptor) else {
+            return None;
+        };
+        TcpSocket::of(pid, inode).map(|socket| (socket.local, socket.peer))
+    })
+}
+
+fn socket_json(row: &Row, ends: Option<(SocketAddr, SocketAddr)>) -> SocketJson {
     SocketJson {
         fd: row.descriptor,
         role: words::role(row.role).into(),
-        local: local.to_string(),
-        peer: peer.to_string(),
+        local: ends.map(|(local, _)| local.to_string()),
+        peer: ends.map(|(_, peer)| peer.to_string()),
         path: words::path(row.path).into(),
         state: words::state(row.state).into(),
         reason: words::reason(row.reason).into(),
@@ -104,6 +128,15 @@ fn socket_json(row: &Row) -> SocketJson {
         upgrades_in: row.upgrades[1],
         retreats_out: row.retreats[0],
         retreats_in: row.retreats[1],
+        retreats_asked: row.retreats_by_cause.asked,
+        retreats_spill: row.retreats_by_cause.spill,
+        retreats_dead_line: row.retreats_by_cause.dead_line,
+        retreats_local: row.retreats_by_cause.local,
+        bells_sent: row.bells[0],
+        bells_received: row.bells[1],
+        spins_won: row.spins[0],
+        spins_lost: row.spins[1],
+        kernel_sleeps: row.kernel_sleeps,
     }
 }
 
@@ -125,15 +158,9 @@ pub fn as_tables(survey: &Survey, counters: bool) -> String {
     let total = survey.found.iter().flat_map(|found| &found.page.rows).fold(
         (0, 0),
         |(ring, kernel), row| {
-            let Traffic {
-                kernel_in,
-                kernel_out,
-                ring_in,
-                ring_out,
-            } = row.bytes;
             (
-                ring + ring_in.saturating_add(ring_out) as u128,
-                kernel + kernel_in.saturating_add(kernel_out) as u128,
+                ring + u128::from(row.bytes.by_ring()),
+                kernel + u128::from(row.bytes.by_kernel()),
             )
         },
     );
@@ -175,13 +202,13 @@ fn sockets(found: &[Found]) -> Table {
             false => format!("{} (inherited)", found.page.program),
         };
         for row in &found.page.rows {
-            let (local, peer) = row.ends();
+            let ends = ends(found.pid, row);
             table.add_row([
                 program.clone(),
                 found.pid.to_string(),
                 row.descriptor.to_string(),
                 words::role(row.role).into(),
-                format!("{local} → {peer}"),
+                ends.map_or_else(|| "-".into(), |(local, peer)| format!("{local} → {peer}")),
                 words::path(row.path).into(),
                 words::state(row.state).into(),
                 words::reason(row.reason).into(),

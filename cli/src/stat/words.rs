@@ -3,33 +3,15 @@
 
 use std::borrow::Cow;
 
+use kmod_interface::ioctl::{path, state};
 use kmod_interface::reason::Reason;
-
-/// The end that connected.
-pub const ROLE_CONNECTING: u32 = 1;
-/// The end that accepted.
-pub const ROLE_ACCEPTING: u32 = 2;
-/// The kernel carries the bytes.
-pub const PATH_KERNEL: u32 = 0;
-/// Shared memory carries them.
-pub const PATH_SHARED_MEMORY: u32 = 1;
-/// At least one direction is on the ring.
-pub const STATE_ACCELERATED: u32 = 4;
-
-const STATES: [&str; 6] = [
-    "unmanaged",
-    "watching",
-    "negotiating",
-    "bound",
-    "accelerated",
-    "retreated",
-];
+use kmod_interface::statistics::role;
 
 /// Which end a socket is.
 pub fn role(code: u32) -> Cow<'static, str> {
     match code {
-        ROLE_CONNECTING => "client".into(),
-        ROLE_ACCEPTING => "server".into(),
+        role::CONNECTING => "client".into(),
+        role::ACCEPTING => "server".into(),
         other => unknown(other),
     }
 }
@@ -37,18 +19,23 @@ pub fn role(code: u32) -> Cow<'static, str> {
 /// What carries its bytes.
 pub fn path(code: u32) -> Cow<'static, str> {
     match code {
-        PATH_KERNEL => "kernel".into(),
-        PATH_SHARED_MEMORY => "shm".into(),
+        path::KERNEL => "kernel".into(),
+        path::SHARED_MEMORY => "shm".into(),
         other => unknown(other),
     }
 }
 
 /// How far it has come.
 pub fn state(code: u32) -> Cow<'static, str> {
-    let word = usize::try_from(code)
-        .ok()
-        .and_then(|index| STATES.get(index));
-    word.map_or_else(|| unknown(code), |word| Cow::Borrowed(*word))
+    match code {
+        state::UNMANAGED => "unmanaged".into(),
+        state::WATCHING => "watching".into(),
+        state::NEGOTIATING => "negotiating".into(),
+        state::BOUND => "bound".into(),
+        state::ACCELERATED => "accelerated".into(),
+        state::RETREATED => "retreated".into(),
+        other => unknown(other),
+    }
 }
 
 /// Why it is not accelerated.

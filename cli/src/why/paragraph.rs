@@ -1,30 +1,43 @@
 //! The text: who the socket is, what carries its bytes, why, what it has carried, what to do.
 
+use kmod_interface::ioctl::{path, state};
 use kmod_interface::reason::{Reason, ReasonClass};
+use kmod_interface::statistics::role;
 
 use super::kernel_socket::TcpSocket;
 use super::started_with::StartedWith;
-use crate::stat::page::{Row, Traffic};
+use crate::stat::page::Row;
 use crate::stat::processes::Found;
-use crate::stat::words::{self, PATH_SHARED_MEMORY, ROLE_ACCEPTING, STATE_ACCELERATED};
+use crate::stat::words;
 
 /// About a socket that Axio knows.
-pub fn of_row(found: &Found, fd: i32, row: &Row) -> String {
-    let (local, peer) = row.ends();
-    let relation = if row.role == ROLE_ACCEPTING {
+pub fn of_row(found: &Found, fd: i32, row: &Row, socket: Option<&TcpSocket>) -> String {
+    let ends = row
+        .ends()
+        .or_else(|| socket.map(|socket| (socket.local, socket.peer)));
+    let relation = if row.role == role::ACCEPTING {
         "accepted at"
     } else {
         "connected from"
     };
     let mut text = format!(
-        "Descriptor {fd} of {} (pid {}) is a TCP connection {relation} {local}, peer {peer}.",
-        found.page.program, found.pid
+        "Descriptor {fd} of {} (pid {}) is a TCP connection{}.",
+        found.page.program,
+        found.pid,
+        ends.map_or_else(String::new, |(local, peer)| format!(
+            " {relation} {local}, peer {peer}"
+        ))
     );
-    let is_fast = row.path == PATH_SHARED_MEMORY && row.state == STATE_ACCELERATED;
-    text.push_str(if is_fast {
-        " It is accelerated: its bytes travel through shared memory and not through the kernel."
-    } else {
-        " It is on the kernel path."
+    let carrier = Carrier::of(row);
+    text.push_str(match carrier {
+        Carrier::Ring => " It is accelerated: its bytes travel through shared memory and not through the kernel.",
+        Carrier::RingOut => {
+            " It is half accelerated: what it sends travels through shared memory, what it receives through the kernel."
+        }
+        Carrier::RingIn => {
+            " It is half accelerated: what it receives travels through shared memory, what it sends through the kernel."
+        }
+        Carrier::Kernel => " It is on the kernel path.",
     });
     match Reason::from_code(row.reason) {
         Some(Reason::None) => {}
@@ -38,7 +51,7 @@ pub fn of_row(found: &Found, fd: i32, row: &Row) -> String {
         )),
     }
     text.push_str(&carried(row));
-    text.push_str(advice(row, is_fast));
+    text.push_str(&advice(row, carrier));
     text
 }
 
@@ -94,17 +107,10 @@ pub fn of_stranger(
 }
 
 fn carried(row: &Row) -> String {
-    let Traffic {
-        kernel_in,
-        kernel_out,
-        ring_in,
-        ring_out,
-    } = row.bytes;
-    let total = |first: u64, second: u64| words::bytes(first.saturating_add(second));
     let mut text = format!(
         " So far the ring carried {} and the kernel {}.",
-        total(ring_in, ring_out),
-        total(kernel_in, kernel_out)
+        words::bytes(row.bytes.by_ring()),
+        words::bytes(row.bytes.by_kernel())
     );
     let upgrades = row.upgrades[0].saturating_add(row.upgrades[1]);
     let retreats = row.retreats[0].saturating_add(row.retreats[1]);
@@ -128,20 +134,47 @@ fn carried(row: &Row) -> String {
     text
 }
 
-fn advice(row: &Row, is_fast: bool) -> &'static str {
-    let class = Reason::from_code(row.reason).map(Reason::class);
-    match class {
-        _ if is_fast => " Nothing to do.",
-        Some(ReasonClass::None) => {
-            " It may still move to the ring; look again when it has exchanged more."
+/// What carries the two directions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Kernel,
+    Ring,
+    RingOut,
+    RingIn,
+}
+
+impl Carrier {
+    fn of(row: &Row) -> Carrier {
+        if row.path != path::SHARED_MEMORY || row.state != state::ACCELERATED {
+            return Carrier::Kernel;
         }
-        Some(ReasonClass::Asked) => " Somebody asked for this; to change it, change what asks.",
-        Some(ReasonClass::Policy) => {
-            " The connection works as on any kernel; only if it should be fast is there something to change."
+        let [out, into] = [0, 1].map(|way| row.upgrades[way] > row.retreats[way]);
+        match (out, into) {
+            (true, false) => Carrier::RingOut,
+            (false, true) => Carrier::RingIn,
+            _ => Carrier::Ring,
         }
-        Some(ReasonClass::Failed) => {
-            " This should have worked. AXIO_LOG=info at the next start tells when it happens."
+    }
+}
+
+fn advice(row: &Row, carrier: Carrier) -> String {
+    match (carrier, Reason::from_code(row.reason)) {
+        (Carrier::Ring, _) => " Nothing to do.".into(),
+        (Carrier::RingOut | Carrier::RingIn, Some(Reason::None)) => {
+            " The other direction follows when nothing of it is unread for a moment; nothing to do."
+                .into()
         }
-        None => " Use the version of this command that came with the library.",
+        (Carrier::Kernel, Some(Reason::None)) => {
+            " It may still move to the ring; look again when it has exchanged more.".into()
+        }
+        (_, Some(reason)) => {
+            let works = match reason.class() {
+                ReasonClass::None | ReasonClass::Asked => "",
+                ReasonClass::Policy => " The connection works as on any kernel.",
+                ReasonClass::Failed => " This should have worked.",
+            };
+            format!("{works} {}", reason.advice())
+        }
+        (_, None) => " Use the version of this command that came with the library.".into(),
     }
 }

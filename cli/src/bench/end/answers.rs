@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::MEASURED;
+use crate::bench::child::own_cpu_seconds;
 use crate::bench::sample::{Latencies, latencies};
 
 /// A server is ready.
@@ -22,6 +24,34 @@ pub struct Served {
     pub cpu_seconds: f64,
     /// What the library answered about the connection, if it was asked and is there: the code of a reason.
     pub reason: Option<u32>,
+}
+
+/// A server's count of its exchanges, and of the CPU time since the first that counts.
+#[derive(Debug, Default)]
+pub struct Serving {
+    exchanges: u64,
+    cpu_before: f64,
+}
+
+impl Serving {
+    /// A message has come; `mark` is its first byte.
+    pub fn asked(&mut self, mark: u8) {
+        if mark == MEASURED {
+            if self.exchanges == 0 {
+                self.cpu_before = own_cpu_seconds();
+            }
+            self.exchanges += 1;
+        }
+    }
+
+    /// What the server says in the end.
+    pub fn served(self, reason: Option<u32>) -> Served {
+        Served {
+            exchanges: self.exchanges,
+            cpu_seconds: own_cpu_seconds() - self.cpu_before,
+            reason,
+        }
+    }
 }
 
 /// A client is done.

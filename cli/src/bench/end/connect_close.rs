@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::answers::{Listening, Served, Timed, say};
+use super::answers::{Listening, Serving, Timed, say};
 use super::{ClientArguments, MEASURED, MESSAGE_BYTES, WARMING_UP};
 use crate::bench::child::own_cpu_seconds;
 use crate::bench::sample::{latencies, note};
@@ -19,7 +19,7 @@ pub fn server() -> Result<()> {
         port: listener.local_addr()?.port(),
     })?;
     let mut message = [0; MESSAGE_BYTES];
-    let (mut exchanges, mut cpu_before) = (0, 0.0);
+    let mut serving = Serving::default();
     loop {
         let (mut stream, _) = listener.accept().context("accept")?;
         let got = stream.read(&mut message).context("receive")?;
@@ -31,19 +31,10 @@ pub fn server() -> Result<()> {
                 .read_exact(message.get_mut(got..).unwrap_or(&mut []))
                 .context("receive")?;
         }
-        if message[0] == MEASURED {
-            if exchanges == 0 {
-                cpu_before = own_cpu_seconds();
-            }
-            exchanges += 1;
-        }
+        serving.asked(message[0]);
         stream.write_all(&message).context("send")?;
     }
-    say(&Served {
-        exchanges,
-        cpu_seconds: own_cpu_seconds() - cpu_before,
-        reason: None,
-    })
+    say(&serving.served(None))
 }
 
 /// Connects until the time is over.

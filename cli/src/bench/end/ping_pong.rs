@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::answers::{Listening, Served, Timed, say};
+use super::answers::{Listening, Serving, Timed, say};
 use super::{ClientArguments, MEASURED, MESSAGE_BYTES, WARMING_UP, asked};
 use crate::bench::child::own_cpu_seconds;
 use crate::bench::sample::{latencies, note};
 
-/// Exchanges before anything counts, however short the time.
-const WARM_UP_EXCHANGES: u64 = 64;
+/// Exchanges before anything counts, however short the time: some more than the first chances to come on the ring, the last
+/// of which is the 512th turn.
+const WARM_UP_EXCHANGES: u64 = 520;
 
 /// Serves one connection until its end.
 pub fn server() -> Result<()> {
@@ -24,21 +25,12 @@ pub fn server() -> Result<()> {
     let (mut stream, _) = listener.accept().context("accept")?;
     stream.set_nodelay(true)?;
     let mut message = [0; MESSAGE_BYTES];
-    let (mut exchanges, mut cpu_before) = (0, 0.0);
+    let mut serving = Serving::default();
     while receive(&mut stream, &mut message)? {
-        if message[0] == MEASURED {
-            if exchanges == 0 {
-                cpu_before = own_cpu_seconds();
-            }
-            exchanges += 1;
-        }
+        serving.asked(message[0]);
         stream.write_all(&message).context("send")?;
     }
-    say(&Served {
-        exchanges,
-        cpu_seconds: own_cpu_seconds() - cpu_before,
-        reason: asked::reason(&stream),
-    })
+    say(&serving.served(asked::reason(&stream)))
 }
 
 /// Reads one message; false at the end of the stream.

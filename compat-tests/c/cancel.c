@@ -19,6 +19,7 @@ enum call { CALL_RECV = 0, CALL_READ = 1, CALL_RECVMSG = 2, CALL_SEND = 3, CALL_
 struct job {
     int fd;
     int call;
+    int thread;
     int cleaned;
     ssize_t returned;
 };
@@ -35,6 +36,7 @@ static void *work(void *argument) {
     struct iovec part = {buffer, sizeof buffer};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     struct pollfd wanted = {job->fd, POLLIN, 0};
+    __atomic_store_n(&job->thread, (int)gettid(), __ATOMIC_RELEASE);
     pthread_cleanup_push(clean, job);
     switch (job->call) {
     case CALL_RECV: job->returned = recv(job->fd, buffer, sizeof buffer, 0); break;
@@ -70,18 +72,27 @@ static void *pending(void *argument) {
 /* Bits of the answer. */
 enum { JOINED = 1, CANCELLED = 2, CLEANED_ONCE = 4, CREATED = 8 };
 
-static int run(struct job *job, void *(*body)(void *), long nap_ms, int cancel) {
+static void nap(long ms) {
+    struct timespec rest = {ms / 1000, (ms % 1000) * 1000000L};
+    while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {}
+}
+
+static int run(struct job *job, void *(*body)(void *), long nap_ms, void (*until_asleep)(int), int cancel) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, body, job) != 0) return 0;
     int bits = CREATED;
-    struct timespec nap = {nap_ms / 1000, (nap_ms % 1000) * 1000000L};
-    while (nanosleep(&nap, &nap) < 0 && errno == EINTR) {}
+    nap(nap_ms);
+    if (until_asleep) {
+        int number;
+        while ((number = __atomic_load_n(&job->thread, __ATOMIC_ACQUIRE)) == 0) nap(1);
+        until_asleep(number);
+    }
     if (cancel) pthread_cancel(thread);
     struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += 10;
+    clock_gettime(CLOCK_MONOTONIC, &limit);
+    limit.tv_sec += 60;
     void *result = NULL;
-    if (pthread_timedjoin_np(thread, &result, &limit) == 0) {
+    if (pthread_clockjoin_np(thread, &result, CLOCK_MONOTONIC, &limit) == 0) {
         bits |= JOINED;
         if (result == PTHREAD_CANCELED) bits |= CANCELLED;
     }
@@ -89,14 +100,15 @@ static int run(struct job *job, void *(*body)(void *), long nap_ms, int cancel) 
     return bits;
 }
 
-/* Cancels a thread that sleeps in `call` on `fd`; `nap_ms` is how long it gets to fall asleep. */
-int compat_cancel_blocked(int fd, int call, long nap_ms) {
+/* Cancels a thread in `call` on `fd`, when `until_asleep` of its number has returned; without one after `nap_ms`, be it
+ * asleep or not. */
+int compat_cancel_blocked(int fd, int call, long nap_ms, void (*until_asleep)(int)) {
     struct job job = {.fd = fd, .call = call};
-    return run(&job, work, nap_ms, 1);
+    return run(&job, work, nap_ms, until_asleep, 1);
 }
 
 /* A thread whose cancellation is pending enters recv although data wait. */
 int compat_cancel_pending(int fd) {
     struct job job = {.fd = fd, .call = CALL_NONE};
-    return run(&job, pending, 0, 0);
+    return run(&job, pending, 0, NULL, 0);
 }

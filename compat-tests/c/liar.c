@@ -1,7 +1,7 @@
 /* A library that lies, to show that the oracle notices (tests/the_oracle_notices.rs).
  *
  * It claims to be the fast path: the status request says "accelerated" and, unless LIAR=idle, that every byte went by
- * ring. LIAR chooses what it does wrong: `nothing`, `errno`, `byte`, `hang`, `idle`, `chatter`,
+ * ring. LIAR chooses what it does wrong: `nothing`, `errno`, `byte`, `hang`, `idle`, `late`, `chatter`,
  * `complaint`. */
 #define _GNU_SOURCE
 #include <axio.h>
@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-static uint64_t bytes_in, bytes_out;
+static uint64_t bytes_in, bytes_out, looks;
 
 static int wrong(const char *way) {
     const char *chosen = getenv("LIAR");
@@ -38,14 +38,16 @@ int ioctl(int fd, unsigned long request, ...) {
     va_end(rest);
     if (request == AXIO_SIOCSTATUS && is_tcp(fd)) {
         uint64_t shown = wrong("idle") ? 0 : UINT64_MAX;
+        /* In the warm-up one look follows each exchange; after stalls it goes on behind the 64th. */
+        int moved = !wrong("late") || looks++ >= 200;
         *(struct axio_status *)argument = (struct axio_status){
             .version = AXIO_STATUS_VERSION,
             .path = AXIO_PATH_SHARED_MEMORY,
             .state = AXIO_STATE_ACCELERATED,
             .ring_bytes_in = bytes_in & shown,
             .ring_bytes_out = bytes_out & shown,
-            .switches_out = 1,
-            .switches_in = 1,
+            .switches_out = moved,
+            .switches_in = moved,
         };
         return 0;
     }

@@ -1,7 +1,7 @@
 //! The process that plays one side of one case.
 //!
 //! It writes marked lines to standard output for the director: `=` transcript (with the number of the step), `#` note,
-//! `!` failure, `@` counts. Standard input is the control line.
+//! `!` failure, `@` counts, `%` exchanges of a warm-up. Standard input is the control line.
 
 use crate::calls::{processes, signals};
 use crate::case::Proof;

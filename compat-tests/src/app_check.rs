@@ -4,11 +4,12 @@
 //! own report (`AXIO_REPORT`) must say which way its bytes went: by ring where connections live long enough, by the kernel
 //! where each has one request.
 //!
-//! * [`stage`]: one run: servers, clients, answers.
+//! * [`stage`]: one run: servers, clients, answers. [`proof`]: which way its bytes went.
 //! * [`redis`], [`memcached`], [`nginx`], [`scripts`] (Python, socat): what is run.
 
 pub mod memcached;
 pub mod nginx;
+pub mod proof;
 pub mod redis;
 pub mod scripts;
 pub mod stage;

@@ -20,24 +20,32 @@
 //! * [`numbers`]: dup3 and ranges of numbers.
 //! * [`programs`]: exec, posix_spawn, system, popen.
 //! * [`rights`]: descriptors sent to other processes.
+//! * [`second_names`]: names that the C library exports beside the usual ones.
+//! * [`asynchronous`]: aio and lists of it.
+//! * [`credentials`]: calls that change who a process is, and change nothing here.
+//! * [`opened`]: calls that give a new file a number.
 //! * [`stdio`]: streams of the C library on a descriptor.
 //! * [`raw`]: system calls by instructions of our own, which no library sees.
 
 pub mod answer;
+pub mod asynchronous;
 pub mod children;
 pub mod confinement;
 pub mod connection;
+pub mod credentials;
 pub mod epoll;
 pub mod files;
 pub mod handlers;
 pub mod message;
 pub mod numbers;
+pub mod opened;
 pub mod options;
 pub mod processes;
 pub mod programs;
 pub mod raw;
 pub mod readiness;
 pub mod rights;
+pub mod second_names;
 pub mod selects;
 pub mod signals;
 pub mod stdio;

@@ -7,11 +7,13 @@
 //! begins, which POSIX allows; longer streams are received by as many calls as it takes.
 
 pub mod accept;
+pub mod asynchronous;
 pub mod cancel;
 pub mod capacity;
 pub mod close;
 pub mod confined;
 pub mod connect;
+pub mod credentials;
 pub mod deaths;
 pub mod duplicates;
 pub mod epoll;
@@ -22,6 +24,7 @@ pub mod half_closed_deaths;
 pub mod handed_over;
 pub mod handlers;
 pub mod interrupts;
+pub mod jumps;
 pub mod low_water;
 pub mod messages;
 pub mod names;
@@ -35,6 +38,7 @@ pub mod read_write;
 pub mod receive;
 pub mod requests;
 pub mod resets;
+pub mod second_names;
 pub mod selects;
 pub mod send;
 pub mod sendfile;
@@ -55,6 +59,8 @@ const FAMILIES: &[&[Case]] = &[
     connect::CASES,
     accept::CASES,
     read_write::CASES,
+    second_names::CASES,
+    asynchronous::CASES,
     selects::CASES,
     send::CASES,
     receive::CASES,
@@ -62,11 +68,16 @@ const FAMILIES: &[&[Case]] = &[
     peek::CASES,
     wait_all::CASES,
     sendfile::CASES,
-    splice::CASES,
+    splice::moves::CASES,
+    splice::full_stream::CASES,
+    splice::silent_stream::CASES,
+    splice::pipe_waits::CASES,
+    splice::refusals::CASES,
     urgent::CASES,
     faults::CASES,
     interrupts::CASES,
     timeouts::CASES,
+    jumps::CASES,
     low_water::CASES,
     queues::CASES,
     flags::CASES,
@@ -98,6 +109,7 @@ const FAMILIES: &[&[Case]] = &[
     handed_over::CASES,
     duplicates::CASES,
     confined::CASES,
+    credentials::CASES,
     handlers::CASES,
     raw_calls::CASES,
     epoll::levels::CASES,
@@ -167,6 +179,7 @@ mod tests {
             stay,
             [
                 "a_process_with_io_uring_stays_on_the_kernel",
+                "a_reset_behind_the_first_message_without_opting_in",
                 "a_rule_keeps_connections_on_the_kernel",
                 "an_urgent_byte_in_line",
                 "peek_offset_set_before_the_first_byte",

@@ -20,11 +20,12 @@ options:
   --set NAME=VALUE   another variable for both sides under the shim
   --jobs N           runs at a time (2)
   --repeat N         every run N times (1)
-  --watchdog SECONDS after which a run is a hang (60)
+  --watchdog SECONDS after which a run is a hang (180)
   --list             names of the cases and nothing else
   --write            writes COMPATIBILITY.md and nothing else; a whole run fails when the file is not what it would be
   --prove            play every case without a ring (an empty library; a rule that keeps all on the kernel): each must fail
-  -v                 print every transcript";
+  -v, --verbose      print every transcript
+  -h, --help         this text and nothing else";
 
 /// What was asked for.
 struct Options {
@@ -40,6 +41,7 @@ struct Options {
     write: bool,
     prove: bool,
     verbose: bool,
+    help: bool,
 }
 
 impl Options {
@@ -52,11 +54,12 @@ impl Options {
             environment: Vec::new(),
             jobs: 2,
             repeat: 1,
-            watchdog: Duration::from_secs(60),
+            watchdog: Duration::from_secs(180),
             list: false,
             write: false,
             prove: false,
             verbose: false,
+            help: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -88,7 +91,8 @@ impl Options {
                 "--list" => options.list = true,
                 "--write" => options.write = true,
                 "--prove" => options.prove = true,
-                "-v" => options.verbose = true,
+                "-v" | "--verbose" => options.verbose = true,
+                "-h" | "--help" => options.help = true,
                 other => return Err(format!("unknown option {other}\n{USAGE}")),
             }
         }
@@ -151,6 +155,12 @@ pub fn run(words: &[String], actor: &Path) -> ExitCode {
 
 fn try_run(words: &[String], actor: &Path) -> Result<bool, String> {
     let options = Options::parse(words)?;
+    if options.help {
+        println!(
+            "compat-tests: each case on the bare kernel, which is the oracle, and under the library\n\n{USAGE}"
+        );
+        return Ok(true);
+    }
     cases::check_names()?;
     if options.list {
         for case in cases::all() {
@@ -180,6 +190,9 @@ fn try_run(words: &[String], actor: &Path) -> Result<bool, String> {
         watchdog: options.watchdog,
         environment: options.environment.clone(),
     };
+    if let Some(library) = &settings.library {
+        library::must_answer(actor, library)?;
+    }
     let jobs = jobs(&options);
     if jobs.is_empty() {
         return Err("no case fits; --list shows them".into());
@@ -296,7 +309,11 @@ fn print_faults(verdict: &Verdict) {
 }
 
 fn conclude(verdicts: &[Verdict], options: &Options) -> Result<bool, String> {
-    print!("{}", report::table(verdicts));
+    print!("{}{}", report::table(verdicts), report::warm_ups(verdicts));
+    // Once more, where whoever reads the end of a long log finds them.
+    for verdict in verdicts.iter().filter(|verdict| !verdict.passes()) {
+        print_faults(verdict);
+    }
     let summary = report::summarise(verdicts);
     let mut fine = summary.failed == 0;
     for stale in &summary.stale_gaps {

@@ -62,7 +62,7 @@ impl Control {
         }
     }
 
-    /// Waits until the other side's process has ended.
+    /// Waits until the other side's end of the line is closed.
     pub fn hear_the_end(&mut self) {
         while self.line().is_some() {}
     }

@@ -74,6 +74,8 @@ pub struct Run {
     pub notes: Vec<String>,
     /// What near and far said at their end.
     pub told: [Option<Told>; 2],
+    /// For each connection that the script settled, the exchanges after which both directions were on the ring.
+    pub warm_ups: Vec<u32>,
 }
 
 impl Run {
@@ -111,6 +113,7 @@ pub fn run(case: &Case, kind: Kind, mode: Mode, settings: &Settings) -> Run {
         failures: Vec::new(),
         notes: Vec::new(),
         told: [None, None],
+        warm_ups: Vec::new(),
     };
     let (near_line, far_line) = match UnixStream::pair() {
         Ok(pair) => pair,
@@ -284,6 +287,7 @@ fn gather(case: &Case, player: Player, run: &mut Run) {
             Some(("# ", rest)) => run.notes.push(format!("{name}: {rest}")),
             Some(("! ", rest)) => run.failures.push(format!("{name}: {rest}")),
             Some(("@ ", rest)) => run.told[side] = Some(told(rest)),
+            Some(("% ", rest)) => run.warm_ups.extend(rest.parse::<u32>()),
             _ => run
                 .failures
                 .push(format!("{name} wrote to standard output: {line:?}")),

@@ -89,6 +89,7 @@ mod tests {
             mode: KNOWN_GAPS[0].mode,
             different,
             faults: faults.iter().map(|text| (*text).to_owned()).collect(),
+            warm_ups: Vec::new(),
         }
     }
 

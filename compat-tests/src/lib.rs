@@ -10,7 +10,7 @@
 //! * [`stage`]: both processes run one script in lock-step; `near` is the end under test, `far` the other one.
 //! * [`side`]: one end, with methods that call, count and write the answer down.
 //! * [`control`]: the line between the two processes that keeps them in step.
-//! * [`settle`]: warm-up exchanges until the fast path carries both directions.
+//! * [`settle`]: eight warm-up exchanges, after which the fast path carries both directions.
 //! * [`content`]: bytes that are a function of their position, and how a transcript shows bytes.
 //! * [`calls`]: libc wrappers; the only unsafe code.
 //! * [`cases`]: the cases, one file per family of calls.

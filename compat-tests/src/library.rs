@@ -1,7 +1,9 @@
-//! Builds and finds `libaxio.so`.
+//! Builds and finds `libaxio.so`, and asks it whether it is there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::calls::{connection, options};
 
 /// Names a library to test instead of the one this workspace builds. The name does not begin with `AXIO_`, because
 /// the shim refuses variables of that prefix that it does not know.
@@ -47,5 +49,45 @@ pub fn named_file(path: &Path) -> Result<PathBuf, String> {
             "{} is not called libaxio.so, so it would not know that it is preloaded",
             path.display()
         )),
+    }
+}
+
+/// Set for a program that is started to ask the library and for nothing else.
+const QUESTION_VARIABLE: &str = "LIBRARY_QUESTION";
+
+/// Fails when a library does nothing: the programs would then try the bare kernel at length. Asked in a process of its own,
+/// `program`, which calls [`answer_if_asked`] first of all.
+pub fn must_answer(program: &Path, library: &Path) -> Result<(), String> {
+    let output = Command::new(program)
+        .env("LD_PRELOAD", library)
+        .env(QUESTION_VARIABLE, "1")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "{} is preloaded and does not answer for a socket: there is no fast path to test ({})",
+        library.display(),
+        said.trim().replace('\n', "; ")
+    ))
+}
+
+/// Ends a process that was started by [`must_answer`].
+pub fn answer_if_asked() {
+    if std::env::var_os(QUESTION_VARIABLE).is_none() {
+        return;
+    }
+    let answer = connection::socket(libc::AF_INET, libc::SOCK_STREAM)
+        .and_then(|socket| options::status(socket as std::os::fd::RawFd));
+    // Whatever the library says of a socket that is not connected, it does not say that the request is unknown.
+    match answer {
+        Err(errno) if errno.0 == libc::ENOTTY => {
+            eprintln!("the request for its status: {errno}");
+            std::process::exit(1);
+        }
+        _ => std::process::exit(0),
     }
 }

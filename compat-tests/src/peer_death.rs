@@ -5,7 +5,7 @@
 //! calls had returned. The survivor sleeps in `recv`, `poll` or `epoll_wait`, or is busy writing; every byte it gets
 //! must be in its place, none that was published in the ring may be missing, and then there must be the end that TCP
 //! would show: a reset where the victim left bytes unread, else the end of the stream. A survivor that goes on writing
-//! must be told, too.
+//! must be told, too. In one pattern a fork child of the victim dies in its place, and every byte must come once.
 //!
 //! ```text
 //! cargo build --release && cargo build --release -p shim --features step-hooks --target-dir target/step-hooks
@@ -17,6 +17,7 @@
 //! * [`notes`]: the mapped file.
 //! * [`actor`]: one end.
 //! * [`driver`]: runs cases and judges them.
+//! * [`waiting`]: what a busy machine adds to the survivor's time.
 //! * [`campaign`]: which kills are tried, and what came of them.
 
 pub mod actor;
@@ -24,3 +25,4 @@ pub mod campaign;
 pub mod driver;
 pub mod notes;
 pub mod pattern;
+pub mod waiting;

@@ -2,7 +2,8 @@
 //!
 //! Every case is played twice without a ring: under an empty library of the right name, and under the real one with a
 //! rule that keeps every connection on the kernel. Only the proof is judged, the answers are the kernel's. A case that
-//! passes proves nothing about the ring, and is a failure here, unless the kernel path is what it is about.
+//! passes proves nothing about the ring, and is a failure here, unless the kernel path is what it is about. So is one that
+//! fails in another way: a hang or a crash tells of a fault, not of the bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::case::{Case, Kind, Mode, Proof};
-use crate::director::{self, Settings};
-use crate::verdict;
+use crate::director::{self, Run, Settings};
+use crate::{settle, verdict};
 
 /// How the ring is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +58,9 @@ impl Absence {
 
 /// What came of it.
 pub struct Outcome {
-    /// Plays that were noticed, or whose case is about the kernel path.
+    /// Plays that failed for want of a ring, or whose case is about the kernel path.
     pub passed: usize,
-    /// A line for each play that nobody noticed.
+    /// A line for each play that nobody noticed, or not by the proof.
     pub unnoticed: Vec<String>,
     /// A line for each play whose case is about the kernel path.
     pub subjects: Vec<String>,
@@ -90,8 +91,6 @@ pub fn run(
                 {
                     let settings = absence.settings(settings, &empty.file);
                     let played = director::run(case, *kind, Mode::Eager, &settings);
-                    let noticed =
-                        !played.failures.is_empty() || !verdict::unproven(case, &played).is_empty();
                     let line = format!("{}/{} {}", case.call, case.name, absence.words());
                     let Ok(mut outcome) = outcome.lock() else {
                         return;
@@ -99,10 +98,11 @@ pub fn run(
                     if absence.is_the_subject_of(case) {
                         outcome.passed += 1;
                         outcome.subjects.push(line);
-                    } else if noticed {
-                        outcome.passed += 1;
                     } else {
-                        outcome.unnoticed.push(line);
+                        match notice(case, &played) {
+                            Ok(()) => outcome.passed += 1,
+                            Err(instead) => outcome.unnoticed.push(format!("{line}: {instead}")),
+                        }
                     }
                 }
             });
@@ -111,6 +111,42 @@ pub fn run(
     outcome
         .into_inner()
         .map_err(|_| "a play panicked".to_owned())
+}
+
+/// Whether the play failed for want of a ring: by the counts of both ends, by a library that answers nothing, or since
+/// the warm-up did not lead to the ring. Otherwise what came instead.
+fn notice(case: &Case, played: &Run) -> Result<(), String> {
+    let accidents: Vec<&String> = played
+        .failures
+        .iter()
+        .filter(|failure| is_accident(failure))
+        .collect();
+    if !accidents.is_empty() {
+        return Err(format!("not by its proof: {accidents:?}"));
+    }
+    let unproven = verdict::unproven(case, played);
+    let is_noticed = played
+        .failures
+        .iter()
+        .any(|failure| failure.contains(settle::NOT_REACHED))
+        || unproven
+            .iter()
+            .any(|fault| !fault.contains(verdict::NO_COUNTS));
+    if is_noticed {
+        Ok(())
+    } else if played.failures.is_empty() && unproven.is_empty() {
+        Err("passes".to_owned())
+    } else {
+        Err(format!(
+            "not by its proof: {:?} {unproven:?}",
+            played.failures
+        ))
+    }
+}
+
+/// A hang, or a process that a signal has ended although that is not its part.
+fn is_accident(failure: &str) -> bool {
+    failure.starts_with("hang: ") || failure.contains(" ended with signal: ")
 }
 
 /// A shared object without code, which the loader takes for the library; its folder goes with the value.
@@ -122,7 +158,8 @@ struct EmptyLibrary {
 impl EmptyLibrary {
     fn new() -> Result<EmptyLibrary, String> {
         let folder = std::env::temp_dir().join(format!("compat-empty-{}", std::process::id()));
-        std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         let empty = EmptyLibrary {
             file: folder.join("libaxio.so"),
             folder,

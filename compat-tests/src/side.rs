@@ -81,6 +81,11 @@ impl Side {
         answer
     }
 
+    /// Tells the director after how many exchanges a connection was on the ring.
+    pub(crate) fn warmed_up(&mut self, exchanges: i64) {
+        self.emit('%', &exchanges.to_string());
+    }
+
     /// The run has failed, whatever the transcripts say; the script goes on.
     pub fn complain(&mut self, what: &str) {
         self.emit('!', what);

@@ -5,11 +5,13 @@
 //! each and then waits for both. What a closure says goes into the transcript under the number of its step, so the
 //! transcript of a lock-step script does not depend on who was faster.
 
+use std::time::Instant;
+
 use crate::calls::connection::{self, Address};
-use crate::calls::processes;
+use crate::calls::{processes, readiness};
 use crate::case::{Family, Kind, Start};
 use crate::control::Control;
-use crate::settle;
+use crate::settle::{self, Chances};
 use crate::side::Side;
 
 /// Which end this process plays.
@@ -31,6 +33,8 @@ pub struct Stage {
     side: Side,
     step: u32,
     settling: bool,
+    /// When the connection that is not settled yet was made.
+    connected: Option<Instant>,
     far_is_dead: bool,
 }
 
@@ -47,6 +51,7 @@ impl Stage {
             side: Side::new(role, other),
             step: 0,
             settling: false,
+            connected: None,
             far_is_dead: false,
         })
     }
@@ -124,6 +129,26 @@ impl Stage {
         self.swap(step, 0);
     }
 
+    /// The near end does something that sleeps; the far end sends as soon as it does.
+    pub fn woken_by(&mut self, bytes: &[u8], near: impl FnOnce(&mut Side)) {
+        self.together(near, |far| {
+            far.other_asleep();
+            let _ = far.send(bytes, 0);
+        });
+    }
+
+    /// The far end sends and ends its direction; both have arrived.
+    pub fn far_sends_and_ends(&mut self, bytes: &[u8]) {
+        self.far(|far| {
+            let _ = far.send(bytes, 0);
+            let _ = far.shutdown(libc::SHUT_WR);
+        });
+        self.near(|near| {
+            near.arrived(bytes.len() as i32);
+            near.end_arrived();
+        });
+    }
+
     /// Both ends do the same at once.
     pub fn both(&mut self, act: impl FnOnce(&mut Side)) {
         let step = self.next_step();
@@ -152,6 +177,8 @@ impl Stage {
         let step = self.next_step();
         match self.role {
             Role::Far => {
+                // A process that is killed cannot read what the library left for it, and a bell unread is a reset.
+                let _ = readiness::poll_one(self.side.fd, libc::POLLIN, 0);
                 self.side.finish();
                 let told = self.control.tell(step, 0);
                 self.side.must(told);
@@ -162,6 +189,9 @@ impl Stage {
                 self.side.must(heard);
                 act(&mut self.side);
                 self.control.hear_the_end();
+                // The control line is one of the first that a dying process closes.
+                let far = self.side.other_process;
+                self.side.until_gone(far);
                 self.far_is_dead = true;
             }
         }
@@ -175,6 +205,7 @@ impl Stage {
     /// The same, with a chance to set options on the connecting and on the listening socket before they are used.
     pub fn connect_prepared(&mut self, prepare: impl Fn(&mut Side) + Copy) {
         self.listen(prepare);
+        self.connected = Some(Instant::now());
         let (kind, port) = (self.kind, self.side.listening_port);
         self.connector(|side| {
             side.open_socket(family_of(kind, side.role));
@@ -241,10 +272,17 @@ impl Stage {
         family_of(self.kind, self.role)
     }
 
-    /// Warm-up exchanges until the fast path carries both directions (see [`settle`]); counting starts here.
+    /// Warm-up exchanges, after which the fast path carries both directions (see [`settle`]); counting starts here.
     pub fn settle(&mut self) {
+        self.settle_after(&settle::FROM_THE_FIRST_TURN);
+    }
+
+    /// The same where the eight of the warm-up need not be enough, or come behind other turns.
+    pub fn settle_after(&mut self, chances: &Chances) {
         self.settling = true;
-        settle::settle(self);
+        // Of turns behind those of the warm-up, only what comes from here on says whether one was begun in vain.
+        let connected = self.connected.take().filter(|_| chances.more == 0);
+        settle::settle(self, connected, chances);
         self.settling = false;
         self.side.start_counting();
     }

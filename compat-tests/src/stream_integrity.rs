@@ -9,9 +9,11 @@
 //! * [`waiter`]: poll, select and epoll in their kinds.
 //! * [`side`]: one end of the connection.
 //! * [`controller`]: forced switches, signals, the watchdog of a side.
-//! * [`driver`]: runs seeds, judges, prints.
+//! * [`driver`]: runs a seed, judges how it ended.
+//! * [`campaign`]: many seeds, and what they must have shown together.
 
 pub mod board;
+pub mod campaign;
 pub mod controller;
 pub mod driver;
 pub mod plan;

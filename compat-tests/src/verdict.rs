@@ -17,6 +17,8 @@ pub struct Verdict {
     pub different: Vec<Difference>,
     /// What else is wrong.
     pub faults: Vec<String>,
+    /// For each connection that was settled, the exchanges after which it was on the ring.
+    pub warm_ups: Vec<u32>,
 }
 
 /// One place at which two transcripts differ: what was seen there, nothing where one of them had ended.
@@ -76,6 +78,7 @@ pub fn judge(
         mode: Mode::Bare,
         different: Vec::new(),
         faults,
+        warm_ups: Vec::new(),
     }];
     for mode in modes.iter().copied().filter(|mode| *mode != Mode::Bare) {
         let run = director::run(case, kind, mode, settings);
@@ -92,6 +95,7 @@ pub fn judge(
             mode,
             different,
             faults,
+            warm_ups: run.warm_ups,
         });
     }
     verdicts
@@ -155,6 +159,9 @@ pub fn shown(different: &[Difference]) -> Vec<String> {
     lines
 }
 
+/// What is said of a process that has not come to its end.
+pub const NO_COUNTS: &str = "wrote no counts";
+
 /// What is missing from the proof that the fast path carried the case.
 #[must_use]
 pub fn unproven(case: &Case, run: &Run) -> Vec<String> {
@@ -176,7 +183,7 @@ pub fn unproven(case: &Case, run: &Run) -> Vec<String> {
                     "{name}: the library does not answer the status request ({why})"
                 ));
             }
-            None => faults.push(format!("{name} wrote no counts")),
+            None => faults.push(format!("{name} {NO_COUNTS}")),
         }
     }
     if !faults.is_empty() {
@@ -268,6 +275,7 @@ mod tests {
             failures: Vec::new(),
             notes: Vec::new(),
             told: [told(near), told(far)],
+            warm_ups: Vec::new(),
         }
     }
 

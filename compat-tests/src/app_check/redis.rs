@@ -1,7 +1,12 @@
 //! redis-server with redis-cli and redis-benchmark.
 
-use super::stage::{Stage, Way, append, fingerprint, printable};
+use super::proof::Way;
+use super::stage::{Stage, append, fingerprint, printable};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Three programs have subscribed long before.
+const SUBSCRIBED_LIMIT: Duration = Duration::from_secs(90);
 
 fn cli(port: u16, arguments: &[&str]) -> Command {
     let mut command = Command::new("redis-cli");
@@ -11,7 +16,7 @@ fn cli(port: u16, arguments: &[&str]) -> Command {
 }
 
 fn start(stage: &mut Stage) -> Result<u16, String> {
-    let port = stage.free_port()?;
+    let port = stage.reserve_port()?;
     let mut command = Command::new("redis-server");
     command.args([
         "--port",
@@ -38,7 +43,8 @@ fn start(stage: &mut Stage) -> Result<u16, String> {
 /// SET and GET of random values, one after the other, pipelined, and one of 8 MiB; the data set's own digest.
 pub fn values(stage: &mut Stage) -> Result<(), String> {
     let port = start(stage)?;
-    let keys = stage.scaled(500);
+    // Not scaled: redis-cli begins with 170 KB of documentation, and these are the bytes that are weighed against it.
+    let keys = 500;
     let mut commands = Vec::new();
     for key in 0..keys {
         let length = [1, 40, 300, 5000, 60_000][(key % 5) as usize];
@@ -49,11 +55,13 @@ pub fn values(stage: &mut Stage) -> Result<(), String> {
     for key in (0..keys).rev() {
         append(&mut commands, format_args!("GET key:{key}\n"));
     }
+    let mut command = cli(port, &[]);
     let output = stage
-        .client("redis-cli", &mut cli(port, &[]), &commands)?
+        .client("redis-cli", &mut command, &commands)?
         .good("redis-cli")?;
     stage.answer("SET and GET", fingerprint(&output.bytes));
-    stage.proves("SET and GET, one after the other", &output, Way::Ring(80));
+    let label = "SET and GET, one after the other";
+    stage.proves_ring(label, &output, 90, &mut command, &commands)?;
 
     let mut protocol = Vec::new();
     let pipelined = stage.scaled(20_000);
@@ -81,21 +89,19 @@ pub fn values(stage: &mut Stage) -> Result<(), String> {
         .client("redis-cli-big", &mut cli(port, &["-x", "SET", "big"]), &big)?
         .good("redis-cli -x")?;
     stage.answer("8 MiB SET", output.text());
-    // One write of 8 MiB and a short answer: nothing could move while that write is inside the kernel.
-    stage.proves("8 MiB SET", &output, Way::KernelUnlessEager);
+    // One write of 8 MiB and a short answer: nothing can move while that write is inside the kernel, but the answer may.
+    stage.proves("8 MiB SET", &output, Way::Either);
     let output = stage
         .client("redis-cli-get", &mut cli(port, &["GET", "big"]), b"")?
         .good("redis-cli GET")?;
     stage.answer("8 MiB GET", fingerprint(&output.bytes));
+    let mut command = cli(port, &[]);
+    let input = b"GET big\n".repeat(20);
     let output = stage
-        .client(
-            "redis-cli-gets",
-            &mut cli(port, &[]),
-            &b"GET big\n".repeat(10),
-        )?
+        .client("redis-cli-gets", &mut command, &input)?
         .good("redis-cli GET")?;
-    stage.answer("8 MiB GET 10 times", fingerprint(&output.bytes));
-    stage.proves("8 MiB GET 10 times", &output, Way::Ring(50));
+    stage.answer("8 MiB GET 20 times", fingerprint(&output.bytes));
+    stage.proves_ring("8 MiB GET 20 times", &output, 60, &mut command, &input)?;
     let output = stage
         .client(
             "redis-cli-digest",
@@ -128,24 +134,44 @@ pub fn publish(stage: &mut Stage) -> Result<(), String> {
             .and_then(|line| line.trim().parse().ok())
             .unwrap_or(0))
     };
-    for _ in 0..500 {
-        if count(stage)? == subscribers.len() as u64 {
-            break;
+    let started = Instant::now();
+    while count(stage)? != subscribers.len() as u64 {
+        if started.elapsed() > SUBSCRIBED_LIMIT {
+            return Err("the subscribers do not come to the server".into());
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
+    let text_of = |index: u64| printable(index, 1 + (index % 900) as usize);
     let mut commands = Vec::new();
     for index in 0..messages {
         append(&mut commands, format_args!("PUBLISH news \"{index}:"));
-        commands.extend_from_slice(&printable(index, 1 + (index % 900) as usize));
+        commands.extend_from_slice(&text_of(index));
+        // Bytes of the publisher's own, beside what its start costs.
+        append(&mut commands, format_args!("\"\nECHO \""));
+        commands.extend_from_slice(&printable(index, 3000));
         append(&mut commands, format_args!("\"\n"));
     }
+    let mut publisher = cli(port, &[]);
     let output = stage
-        .client("publisher", &mut cli(port, &[]), &commands)?
+        .client("publisher", &mut publisher, &commands)?
         .good("publisher")?;
     stage.answer("publisher", fingerprint(&output.bytes));
     // redis-cli begins by asking for the documentation of all commands, which is 170 KB in one exchange.
-    stage.proves("publisher", &output, Way::Ring(80));
+    // What is published once more must not come to the subscribers.
+    let to_nobody = String::from_utf8_lossy(&commands).replace("PUBLISH news ", "PUBLISH void ");
+    stage.proves_ring(
+        "publisher",
+        &output,
+        90,
+        &mut publisher,
+        to_nobody.as_bytes(),
+    )?;
+    // Who is killed loses what the server still holds for it, and a subscriber that is ended what it has not printed.
+    let last = format!("\n{}:", messages - 1).into_bytes();
+    let last = [last, text_of(messages - 1), b"\n".to_vec()].concat();
+    for subscriber in &subscribers {
+        subscriber.wait_for(&last)?;
+    }
     // The server ends the connections; redis-cli then says so and tries again until it is ended.
     let mut killed = cli(port, &["CLIENT", "KILL", "TYPE", "pubsub"]);
     stage
@@ -175,7 +201,8 @@ pub fn publish(stage: &mut Stage) -> Result<(), String> {
 /// redis-benchmark with 1 and 50 connections, plain and pipelined; the server's own count of commands.
 pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
     let port = start(stage)?;
-    for (connections, requests, pipeline) in [(1, 10_000, 1), (50, 100_000, 1), (50, 500_000, 16)] {
+    for (connections, requests, pipeline) in [(1, 10_000, 1), (50, 100_000, 1), (50, 1_500_000, 16)]
+    {
         let requests = stage.scaled(requests);
         let mut command = Command::new("redis-benchmark");
         command.args([
@@ -198,6 +225,9 @@ pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
             &pipeline.to_string(),
         ]);
         let label = format!("{connections} connections, pipeline {pipeline}");
+        stage
+            .client("reset", &mut cli(port, &["CONFIG", "RESETSTAT"]), b"")?
+            .good("redis-cli")?;
         let output = stage
             .client("redis-benchmark", &mut command, b"")?
             .good("redis-benchmark")?;
@@ -207,7 +237,6 @@ pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
             .filter(|line| line.contains("requests per second"))
             .collect();
         stage.answer(&label, format!("{} tests", rates.len()));
-        stage.proves(&label, &output, Way::Ring(80));
         let get = rates
             .iter()
             .find(|line| line.trim_start().starts_with("GET"))
@@ -217,14 +246,10 @@ pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
             "{label}: {}",
             get.split(',').next().unwrap_or("").trim()
         ));
-        let output = stage
-            .client(
-                "info",
-                &mut cli(port, &[]),
-                b"INFO commandstats\nCONFIG RESETSTAT\n",
-            )?
+        let info = stage
+            .client("info", &mut cli(port, &["INFO", "commandstats"]), b"")?
             .good("redis-cli")?;
-        let text = output.text();
+        let text = info.text();
         let mut counts: Vec<String> = text
             .lines()
             .filter(|line| {
@@ -236,6 +261,9 @@ pub fn benchmark(stage: &mut Stage) -> Result<(), String> {
             .collect();
         counts.sort();
         stage.answer(&format!("{label}: commands"), counts.join(" "));
+        // Pipelined MSETs are messages of twenty kilobytes, which outgrow their first ring.
+        let least_percent = if pipeline == 1 { 95 } else { 80 };
+        stage.proves_ring(&label, &output, least_percent, &mut command, b"")?;
     }
     Ok(())
 }

@@ -8,9 +8,10 @@
 
 use std::process::ExitCode;
 
-use compat_tests::{actor, cases, command};
+use compat_tests::{actor, cases, command, library};
 
 fn main() -> ExitCode {
+    library::answer_if_asked();
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first() {
         Some((first, rest)) if first == "side" => std::process::exit(actor::play(rest)),

@@ -3,20 +3,15 @@
 //! `stream_integrity --seeds 0..100` runs on the bare kernel, `--library target/release/libaxio.so` under the shim; with
 //! `--all` over a thousand seeds and the long one.
 
-use compat_tests::stream_integrity::driver::{Outcome, Run, Verdict, run_plan};
-use compat_tests::stream_integrity::plan::Plan;
-use compat_tests::stream_integrity::side::{self, End, WANTED_SWITCHES};
+use compat_tests::stream_integrity::campaign::Campaign;
+use compat_tests::stream_integrity::driver::Run;
+use compat_tests::stream_integrity::plan::{Plan, USUAL_HOLDS};
+use compat_tests::stream_integrity::side::{self, End};
 use compat_tests::torture::arguments::{Arguments, Known, known, refuse};
 use compat_tests::torture::calls;
 use compat_tests::torture::processes::ScratchDirectory;
-use compat_tests::torture::report::Report;
-use compat_tests::torture::table::Table;
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const KNOWN: &[Known] = &[
     known(
@@ -45,7 +40,7 @@ const KNOWN: &[Known] = &[
     known(
         "--watchdog",
         "S",
-        "seconds after which a seed hangs (default 180, more for long streams; 20 without a byte are a hang anyway)",
+        "seconds after which a seed hangs (default 400, more for long streams; 120 without a byte are a hang anyway)",
     ),
     known(
         "--basic",
@@ -54,6 +49,11 @@ const KNOWN: &[Known] = &[
     ),
     known("--verbose", "", "print each seed's plan and counters"),
     known("--repeat", "N", "run each seed so often (default 1)"),
+    known(
+        "--holds",
+        "N",
+        "chunks that writers hold back for the direction that has switched less (default 600)",
+    ),
     // What the program tells itself when it starts the two ends.
     known("--side", "END", ""),
     known("--port", "N", ""),
@@ -62,18 +62,10 @@ const KNOWN: &[Known] = &[
     known("--written", "N", ""),
     known("--received", "N", ""),
     known("--switches", "N", ""),
+    known("--toggles", "N", ""),
+    known("--forced-out", "N", ""),
+    known("--forced-in", "N", ""),
 ];
-
-/// Reported counters that must not be zero in any hundred seeds.
-const WANTED_COUNTERS: [&str; 4] = ["upgrades", "retreats", "rewinds", "retreats_spill"];
-/// With `--all`: so many seeds must have carried at least the bytes asked for in each direction and switched often.
-const WANTED_FULL_SEEDS: u64 = 1000;
-/// No more than so many in a hundred seeds may stay on the kernel from some point on.
-const MOST_STAYED_PERCENT: u64 = 4;
-/// Shorter runs than this cannot be expected to show all of them.
-const LEAST_BLOCK: u64 = 16;
-/// After so many failures the rest is not worth the time.
-const MOST_FAILURES: usize = 20;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_command_line(
@@ -97,12 +89,14 @@ fn main() -> ExitCode {
     };
     let seeds = arguments.range("--seeds").unwrap_or(default_seeds);
     let is_basic = arguments.has("--basic");
+    let most_holds = arguments.number("--holds").unwrap_or(USUAL_HOLDS);
     let make_plan = |seed| {
-        let plan = if is_large {
+        let mut plan = if is_large {
             Plan::large(seed, bytes)
         } else {
             Plan::new(seed, bytes)
         };
+        plan.most_holds = most_holds;
         if is_basic {
             plan.reduced_to_basics()
         } else {
@@ -124,6 +118,9 @@ fn main() -> ExitCode {
             number("--written"),
             number("--received"),
             number("--switches"),
+            number("--toggles"),
+            number("--forced-out"),
+            number("--forced-in"),
         ];
         let descriptor = number("--descriptor") as i32;
         side::run_after_leaving(make_plan(seeds.start), end_of(text), descriptor, before);
@@ -137,266 +134,41 @@ fn main() -> ExitCode {
     // then takes two minutes; bare sockets with SO_RCVBUF 4096 do it, too.
     let watchdog = |bytes: u64| {
         let asked = arguments.number("--watchdog");
-        Duration::from_secs(asked.unwrap_or(180 + bytes / (2 << 20)))
+        Duration::from_secs(asked.unwrap_or(400 + bytes / (2 << 20)))
     };
     let run = Run {
         library: arguments.library(),
         scratch: scratch.path().to_path_buf(),
         watchdog: watchdog(bytes),
     };
-    let jobs = arguments.number("--jobs").unwrap_or(2).clamp(1, 64);
-    let repeat = arguments.number("--repeat").unwrap_or(1);
-    let verbose = arguments.has("--verbose");
-    let wanted_full = if is_all && run.library.is_some() {
-        WANTED_FULL_SEEDS
-    } else {
-        0
+    let campaign = Campaign {
+        run,
+        seeds,
+        jobs: arguments.number("--jobs").unwrap_or(2).clamp(1, 64),
+        repeat: arguments.number("--repeat").unwrap_or(1),
+        is_verbose: arguments.has("--verbose"),
+        is_whole: is_all,
     };
-    let all_right = drive(&run, seeds, jobs, repeat, verbose, wanted_full, &make_plan);
-    let mut large_right = true;
-    if is_all {
+    let mut all_right = campaign.carry_out(&make_plan);
+    if is_all && all_right {
         const LARGE_BYTES: u64 = 1 << 30;
         println!("\n1 GiB each way:");
-        let run = Run {
-            watchdog: watchdog(LARGE_BYTES),
-            ..run
+        let long = Campaign {
+            run: Run {
+                watchdog: watchdog(LARGE_BYTES),
+                ..campaign.run
+            },
+            seeds: 0..1,
+            jobs: 1,
+            repeat: 1,
+            is_whole: false,
+            ..campaign
         };
-        large_right = drive(&run, 0..1, 1, 1, verbose, 0, &|seed| {
-            Plan::large(seed, LARGE_BYTES)
-        });
+        all_right &= long.carry_out(&|seed| Plan::large(seed, LARGE_BYTES));
     }
-    if all_right && large_right {
+    if all_right {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
-}
-
-/// What the workers have gathered.
-#[derive(Default)]
-struct Gathered {
-    passed: u64,
-    stayed: u64,
-    /// Passed with a full stream each way.
-    full: u64,
-    left_behind: u64,
-    failed: Vec<u64>,
-    blocks: BTreeMap<u64, Block>,
-    features: BTreeMap<String, u64>,
-    numbers: BTreeMap<String, u64>,
-    leaving_seeds: u64,
-    longest: Duration,
-}
-
-/// What a hundred seeds gave together.
-#[derive(Default)]
-struct Block {
-    report: Report,
-    /// Seeds in which one direction was seen to move by ring while the other one moved by kernel.
-    split: u64,
-}
-
-fn drive(
-    run: &Run,
-    seeds: Range<u64>,
-    jobs: u64,
-    repeat: u64,
-    verbose: bool,
-    wanted_full: u64,
-    make_plan: &(impl Fn(u64) -> Plan + Sync),
-) -> bool {
-    let begin = Instant::now();
-    let next = AtomicU64::new(0);
-    let total = (seeds.end - seeds.start) * repeat;
-    let gathered = Mutex::new(Gathered::default());
-    std::thread::scope(|scope| {
-        for worker in 0..jobs {
-            let (next, gathered, seeds) = (&next, &gathered, &seeds);
-            let mut run = run.clone();
-            run.scratch = run.scratch.join(worker.to_string());
-            scope.spawn(move || {
-                let _ = std::fs::create_dir_all(&run.scratch);
-                loop {
-                    let index = next.fetch_add(1, SeqCst);
-                    if index >= total {
-                        return;
-                    }
-                    let plan = make_plan(seeds.start + index / repeat);
-                    let outcome = run_plan(&run, &plan);
-                    let Ok(mut gathered) = gathered.lock() else {
-                        return;
-                    };
-                    gather(&mut gathered, &run, &plan, &outcome, seeds.start, verbose);
-                    let done = gathered.passed
-                        + gathered.stayed
-                        + gathered.left_behind
-                        + gathered.failed.len() as u64;
-                    if done.is_multiple_of(25) || done == total {
-                        println!(
-                            "  {done} of {total} seeds, {} failed, {:.0} s",
-                            gathered.failed.len(),
-                            begin.elapsed().as_secs_f64()
-                        );
-                    }
-                    if gathered.failed.len() >= MOST_FAILURES {
-                        next.store(total, SeqCst);
-                    }
-                }
-            });
-        }
-    });
-    let gathered = gathered.into_inner().unwrap_or_default();
-    conclude(run, &gathered, &seeds, wanted_full)
-}
-
-fn gather(
-    gathered: &mut Gathered,
-    run: &Run,
-    plan: &Plan,
-    outcome: &Outcome,
-    first_seed: u64,
-    verbose: bool,
-) {
-    let replay = format!(
-        "stream_integrity {}{}",
-        plan.arguments().join(" "),
-        run.library.as_ref().map_or(String::new(), |path| format!(
-            " --library {}",
-            path.display()
-        ))
-    );
-    match &outcome.verdict {
-        Verdict::Passed => {
-            gathered.passed += 1;
-            gathered.full += u64::from(plan.is_full());
-        }
-        Verdict::StayedOnKernel => gathered.stayed += 1,
-        Verdict::LeftBehind => gathered.left_behind += 1,
-        Verdict::Failed(text) => {
-            gathered.failed.push(plan.seed);
-            println!(
-                "FAIL seed {} after {:.1} s: {text}",
-                plan.seed,
-                outcome.time.as_secs_f64()
-            );
-            println!("     plan {plan:?}");
-            println!("     again: {replay}");
-        }
-    }
-    if verbose {
-        println!(
-            "seed {} {:.2} s, switches {}, {:?}; {}",
-            plan.seed,
-            outcome.time.as_secs_f64(),
-            outcome.switches,
-            outcome.numbers,
-            outcome.report.to_text()
-        );
-        if !matches!(outcome.verdict, Verdict::Failed(_)) {
-            println!("     plan {plan:?}");
-        }
-    }
-    gathered.longest = gathered.longest.max(outcome.time);
-    let block = gathered
-        .blocks
-        .entry((plan.seed - first_seed) / 100)
-        .or_default();
-    block.report.add(&outcome.report);
-    block.split += u64::from(outcome.numbers.get("split").is_some_and(|looks| *looks > 0));
-    let mut features: Vec<String> = plan.sides.iter().flat_map(|side| side.features()).collect();
-    if plan.burst_bytes > 0 {
-        features.push("both write 2 MiB before reading".to_owned());
-    }
-    gathered.leaving_seeds += u64::from(plan.sides.iter().any(|side| side.leave.is_some()));
-    features.sort();
-    features.dedup();
-    for feature in features {
-        *gathered.features.entry(feature).or_default() += 1;
-    }
-    for (name, number) in &outcome.numbers {
-        *gathered.numbers.entry(name.clone()).or_default() += number;
-    }
-}
-
-/// Prints what was gathered; true when nothing failed.
-fn conclude(run: &Run, gathered: &Gathered, seeds: &Range<u64>, wanted_full: u64) -> bool {
-    let mut table = Table::new(&["covered", "seeds"]);
-    for (feature, count) in &gathered.features {
-        table.line(&[feature.clone(), count.to_string()]);
-    }
-    println!("\n{}", table.to_text());
-    let mut table = Table::new(&["counted by the programs", "sum"]);
-    for (name, number) in &gathered.numbers {
-        table.line(&[name.clone(), number.to_string()]);
-    }
-    println!("{}", table.to_text());
-    let mut failures = gathered.failed.len() as u64;
-    if run.library.is_some() {
-        let mut all = Report::default();
-        let mut split = 0;
-        for (
-            block,
-            Block {
-                report,
-                split: seen,
-            },
-        ) in &gathered.blocks
-        {
-            all.add(report);
-            split += seen;
-            let first = seeds.start + block * 100;
-            let last = (first + 100).min(seeds.end);
-            if last - first < LEAST_BLOCK {
-                continue;
-            }
-            for counter in WANTED_COUNTERS {
-                if report.sum(counter) == 0 {
-                    println!("FAIL seeds {first}..{last}: the shim reports no {counter}");
-                    failures += 1;
-                }
-            }
-            if *seen == 0 {
-                println!(
-                    "FAIL seeds {first}..{last}: never one direction by ring and the other one by kernel"
-                );
-                failures += 1;
-            }
-        }
-        println!("reported by the shim: {}\n", all.to_text());
-        println!(
-            "{} seeds switched at least {WANTED_SWITCHES} times, {} of them with a full stream each way; in {split} one \
-             direction moved by ring while the other one moved by kernel; {} stayed on the kernel because two processes \
-             share a socket before its upgrade, or an epoll set",
-            gathered.passed, gathered.full, gathered.stayed
-        );
-        let total =
-            gathered.passed + gathered.stayed + gathered.left_behind + gathered.failed.len() as u64;
-        if wanted_full > gathered.full {
-            println!("FAIL: {wanted_full} seeds were to switch often with a full stream each way");
-            failures += 1;
-        }
-        if total >= 100 && gathered.stayed * 100 > total * MOST_STAYED_PERCENT {
-            println!("FAIL: more than {MOST_STAYED_PERCENT} % stayed on the kernel");
-            failures += 1;
-        }
-        if gathered.left_behind > 0 {
-            println!(
-                "{} of {} leaving seeds were reset as left_behind",
-                gathered.left_behind, gathered.leaving_seeds
-            );
-            if gathered.left_behind * 10 > gathered.leaving_seeds {
-                println!("FAIL: that is more than one in ten");
-                failures += 1;
-            }
-        }
-    }
-    println!("longest seed {:.1} s", gathered.longest.as_secs_f64());
-    if !gathered.failed.is_empty() {
-        println!("failed seeds: {:?}", gathered.failed);
-    }
-    println!(
-        "{} passed, {failures} failed",
-        gathered.passed + gathered.stayed + gathered.left_behind
-    );
-    failures == 0 && gathered.passed > 0
 }

@@ -9,6 +9,12 @@ use super::answer::{Answer, Errno, answer, answer_int};
 
 unsafe extern "C" {
     fn _Fork() -> libc::pid_t;
+    fn compat_clone(second: c_int) -> c_int;
+    fn __fork() -> libc::pid_t;
+    fn _Exit(code: c_int) -> !;
+    fn quick_exit(code: c_int) -> !;
+    fn compat_clone3() -> c_int;
+    fn compat_forkpty() -> c_int;
     fn compat_vfork_execute(
         path: *const c_char,
         arguments: *const *const c_char,
@@ -16,8 +22,8 @@ unsafe extern "C" {
         from: c_int,
         to: c_int,
     ) -> c_int;
-    fn compat_vfork_close(fd: c_int, other: c_int) -> c_int;
-    fn compat_jump_out_of_recv(fd: c_int, interval_us: c_long) -> c_int;
+    fn compat_vfork_close(fd: c_int, other: c_int, second: c_int) -> c_int;
+    fn compat_jump_out(call: c_int, fd: c_int, apart: c_int, by: c_int) -> c_int;
 }
 
 /// How a child is made.
@@ -27,8 +33,18 @@ pub enum Forked {
     Fork,
     /// _Fork(3): the handlers of pthread_atfork do not run, and no hook of `fork` sees it.
     UnderscoreFork,
+    /// `__fork`, the second name of fork.
+    SecondFork,
     /// The system call by `syscall()`.
     SystemCall,
+    /// clone(2) with a function to begin at, without CLONE_VM.
+    Clone,
+    /// `__clone`, its second name.
+    SecondClone,
+    /// clone3(2) by `syscall()`, without CLONE_VM.
+    Clone3,
+    /// forkpty(3): the child's standard streams become a terminal.
+    Forkpty,
 }
 
 /// Forks: 0 in the child, its id in the parent.
@@ -38,6 +54,11 @@ pub fn fork(how: Forked) -> Answer {
         match how {
             Forked::Fork => libc::fork(),
             Forked::UnderscoreFork => _Fork(),
+            Forked::SecondFork => __fork(),
+            Forked::Clone => compat_clone(0),
+            Forked::SecondClone => compat_clone(1),
+            Forked::Clone3 => compat_clone3(),
+            Forked::Forkpty => compat_forkpty(),
             Forked::SystemCall => libc::syscall(
                 libc::SYS_clone,
                 libc::SIGCHLD as c_long,
@@ -57,6 +78,10 @@ pub enum Leaving {
     AtOnce,
     /// exit(3): handlers and destructors of a copied process run.
     InOrder,
+    /// _Exit(3), the same by the name of the C standard.
+    AtOnceByStandard,
+    /// quick_exit(3): the handlers of at_quick_exit run.
+    Quickly,
     /// exit_group by `syscall()`.
     SystemCall,
     /// SIGKILL to itself.
@@ -71,6 +96,8 @@ pub fn leave(how: Leaving, code: i32) -> ! {
     unsafe {
         match how {
             Leaving::AtOnce => libc::_exit(code),
+            Leaving::AtOnceByStandard => _Exit(code),
+            Leaving::Quickly => quick_exit(code),
             Leaving::InOrder => libc::exit(code),
             Leaving::SystemCall => {
                 libc::syscall(libc::SYS_exit_group, c_long::from(code));
@@ -203,13 +230,48 @@ pub fn vfork_execute(
 }
 
 /// vfork; the child closes `fd`, moves `other` over it unless that is negative, and ends at once: the child's id.
-pub fn vfork_close(fd: RawFd, other: RawFd) -> Answer {
+/// `second`: by the name `__vfork`.
+pub fn vfork_close(fd: RawFd, other: RawFd, second: bool) -> Answer {
     // SAFETY: the child only makes system calls.
-    answer_int(unsafe { compat_vfork_close(fd, other) })
+    answer_int(unsafe { compat_vfork_close(fd, other, c_int::from(second)) })
 }
 
-/// Leaves a sleeping recv by siglongjmp out of the handler of SIGALRM: 1 when it went that way, 0 when recv returned.
-pub fn jump_out_of_recv(fd: RawFd, interval_us: i64) -> Answer {
+/// A call that sleeps until a handler jumps out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Jumped {
+    /// recv(2) of one byte.
+    Recv = 0,
+    /// poll(2) for POLLIN.
+    Poll = 1,
+    /// select(2) for reading.
+    Select = 2,
+    /// epoll_wait(2); the descriptor is the set's.
+    EpollWait = 3,
+    /// send(2), as often as it takes to fill the connection.
+    Send = 4,
+    /// splice(2) into a pipe without a reader: the handler is that of SIGPIPE.
+    Splice = 5,
+}
+
+/// How the handler jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum JumpedBy {
+    /// siglongjmp(3)
+    Siglongjmp = 0,
+    /// longjmp(3)
+    Longjmp = 1,
+    /// `_longjmp`
+    OldLongjmp = 2,
+    /// `__longjmp_chk`, which `_FORTIFY_SOURCE` makes of all of them
+    FortifiedLongjmp = 3,
+}
+
+/// Leaves a sleeping call by a jump out of the handler of SIGALRM, which somebody else sends, or SIGPIPE: 1 when it went that
+/// way, 0 when it returned. `apart`: the handler runs on a stack of its own.
+pub fn jump_out_of(call: Jumped, fd: RawFd, apart: bool, by: JumpedBy) -> Answer {
+    let (call, apart, by) = (call as c_int, c_int::from(apart), by as c_int);
     // SAFETY: the C function owns what it jumps over.
-    answer(unsafe { compat_jump_out_of_recv(fd, interval_us) } as isize)
+    answer(unsafe { compat_jump_out(call, fd, apart, by) } as isize)
 }

@@ -28,6 +28,51 @@ pub fn no_new_privileges() -> Answer {
     })
 }
 
+/// What libraries ask to find out which filters the kernel knows; nothing is installed.
+pub fn questions() -> [(&'static str, Answer); 4] {
+    let none = std::ptr::null::<u8>();
+    let mut sizes = [0u16; 3];
+    let action = libc::SECCOMP_RET_ALLOW;
+    // SAFETY: null where a filter would be; the other pointers are of the size that the kernel reads and writes.
+    unsafe {
+        [
+            (
+                "prctl(PR_SET_SECCOMP, no filter)",
+                answer_int(libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    c_ulong::from(libc::SECCOMP_MODE_FILTER),
+                    none,
+                )),
+            ),
+            (
+                "seccomp(SECCOMP_SET_MODE_FILTER, no filter)",
+                answer(
+                    libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, none)
+                        as isize,
+                ),
+            ),
+            (
+                "seccomp(SECCOMP_GET_ACTION_AVAIL)",
+                answer(libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_GET_ACTION_AVAIL,
+                    0,
+                    &raw const action,
+                ) as isize),
+            ),
+            (
+                "seccomp(SECCOMP_GET_NOTIF_SIZES)",
+                answer(libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_GET_NOTIF_SIZES,
+                    0,
+                    sizes.as_mut_ptr(),
+                ) as isize),
+            ),
+        ]
+    }
+}
+
 /// SECCOMP_MODE_STRICT: read, write, exit and sigreturn are left.
 pub fn strict_mode() -> Answer {
     // SAFETY: no pointers.

@@ -112,8 +112,30 @@ pub fn dup2(fd: RawFd, number: RawFd) -> Answer {
     answer_int(unsafe { libc::dup2(fd, number) })
 }
 
+/// A FIFO without a name any more, open for reading and writing by one descriptor.
+pub fn nameless_fifo() -> Result<RawFd, Errno> {
+    let path = std::env::temp_dir().join(format!("compat-fifo-{}", std::process::id()));
+    let path = std::ffi::CString::new(path.into_os_string().into_encoded_bytes())
+        .map_err(|_| Errno(libc::EINVAL))?;
+    // SAFETY: the path is a C string. Somebody of the same number may have been ended before the unlink below.
+    answer_int(unsafe {
+        libc::unlink(path.as_ptr());
+        libc::mkfifo(path.as_ptr(), 0o600)
+    })?;
+    let opened = open(&path);
+    // SAFETY: as above.
+    answer_int(unsafe { libc::unlink(path.as_ptr()) })?;
+    opened.map(|fd| fd as RawFd)
+}
+
 /// Opens a file for reading and writing.
 pub fn open(path: &std::ffi::CStr) -> Answer {
     // SAFETY: the path is a C string.
     answer_int(unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })
+}
+
+/// Opens a file for reading only.
+pub fn open_to_read(path: &std::ffi::CStr) -> Answer {
+    // SAFETY: the path is a C string.
+    answer_int(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) })
 }

@@ -5,11 +5,17 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering};
 
 use super::answer::{Answer, answer_int};
+use super::children::Leaving;
+
+unsafe extern "C" {
+    fn at_quick_exit(handler: extern "C" fn()) -> libc::c_int;
+}
 
 static FD: AtomicI32 = AtomicI32::new(-1);
 static FLAGS: AtomicI32 = AtomicI32::new(0);
 static MOVED: AtomicUsize = AtomicUsize::new(0);
 static SUM: AtomicI64 = AtomicI64::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static RAN: AtomicUsize = AtomicUsize::new(0);
 static LAST_ERROR: AtomicI32 = AtomicI32::new(0);
 
@@ -60,6 +66,9 @@ fn with_errno_kept(act: impl FnOnce()) {
 }
 
 extern "C" fn sends(_signal: libc::c_int) {
+    if MOVED.load(Ordering::Relaxed) >= MOST.load(Ordering::Relaxed) {
+        return;
+    }
     with_errno_kept(|| {
         let byte = [MARK];
         // SAFETY: one readable byte.
@@ -104,6 +113,7 @@ pub fn install(signal: i32, deed: Deed, fd: RawFd, flags: i32, restart: bool) ->
     FD.store(fd, Ordering::Relaxed);
     FLAGS.store(flags, Ordering::Relaxed);
     MOVED.store(0, Ordering::Relaxed);
+    MOST.store(usize::MAX, Ordering::Relaxed);
     RAN.store(0, Ordering::Relaxed);
     SUM.store(0, Ordering::Relaxed);
     LAST_ERROR.store(0, Ordering::Relaxed);
@@ -120,6 +130,11 @@ pub fn install(signal: i32, deed: Deed, fd: RawFd, flags: i32, restart: bool) ->
     })
 }
 
+/// From here on handlers send at most so many marks, until they are allowed more: what nobody may be reading has to fit.
+pub fn allow(marks: usize) {
+    MOST.store(MOVED.load(Ordering::Relaxed) + marks, Ordering::Relaxed);
+}
+
 /// What the handlers did.
 #[must_use]
 pub fn done() -> Done {
@@ -129,4 +144,30 @@ pub fn done() -> Done {
         sum: SUM.load(Ordering::Relaxed),
         last_error: LAST_ERROR.load(Ordering::Relaxed),
     }
+}
+
+/// Sends back what has come.
+extern "C" fn answers() {
+    let mut bytes = [0u8; 64];
+    let fd = FD.load(Ordering::Relaxed);
+    // SAFETY: the buffer is writable for its length, and readable for what was filled.
+    unsafe {
+        let count = libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), 0);
+        if let Ok(count) = usize::try_from(count) {
+            libc::send(fd, bytes.as_ptr().cast(), count, libc::MSG_NOSIGNAL);
+        }
+    }
+}
+
+/// A handler that runs while the process ends in this way, quickly or in order: it sends back what has come.
+pub fn answers_at_the_end(fd: RawFd, leaving: Leaving) -> Answer {
+    FD.store(fd, Ordering::Relaxed);
+    // SAFETY: the handler touches atomics and makes calls.
+    answer_int(unsafe {
+        if leaving == Leaving::Quickly {
+            at_quick_exit(answers)
+        } else {
+            libc::atexit(answers)
+        }
+    })
 }

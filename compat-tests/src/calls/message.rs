@@ -135,14 +135,37 @@ pub fn sendmmsg(fd: RawFd, slots: &mut [Slot], flags: i32) -> Answer {
 
 /// recvmmsg(2); `timeout_ms` absent means no time-out.
 pub fn recvmmsg(fd: RawFd, slots: &mut [Slot], flags: i32, timeout_ms: Option<i64>) -> Answer {
-    let mut messages = headers(slots);
     let mut timeout = timeout_ms.map(|ms| libc::timespec {
         tv_sec: ms / 1000,
         tv_nsec: ms % 1000 * 1_000_000,
     });
-    let pointer = timeout
-        .as_mut()
-        .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    recvmmsg_with(fd, slots, flags, timeout.as_mut())
+}
+
+/// recvmmsg(2) with a time-out, which is what is left of it afterwards.
+pub fn recvmmsg_within(
+    fd: RawFd,
+    slots: &mut [Slot],
+    flags: i32,
+    timeout: &mut std::time::Duration,
+) -> Answer {
+    let mut left = libc::timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    let answer = recvmmsg_with(fd, slots, flags, Some(&mut left));
+    *timeout = std::time::Duration::new(left.tv_sec as u64, left.tv_nsec as u32);
+    answer
+}
+
+fn recvmmsg_with(
+    fd: RawFd,
+    slots: &mut [Slot],
+    flags: i32,
+    timeout: Option<&mut libc::timespec>,
+) -> Answer {
+    let mut messages = headers(slots);
+    let pointer = timeout.map_or(std::ptr::null_mut(), std::ptr::from_mut);
     // SAFETY: each header names writable buffers of its slot; the time-out is null or writable.
     let answer = answer_int(unsafe {
         libc::recvmmsg(

@@ -67,6 +67,15 @@ pub fn ioctl_int(fd: RawFd, request: u64, value: i32) -> Result<i32, Errno> {
     Ok(value)
 }
 
+/// sockatmark(3).
+pub fn at_mark(fd: RawFd) -> Answer {
+    unsafe extern "C" {
+        fn sockatmark(fd: libc::c_int) -> libc::c_int;
+    }
+    // SAFETY: no pointers.
+    answer_int(unsafe { sockatmark(fd) })
+}
+
 /// ioctl(2) without argument.
 pub fn ioctl_none(fd: RawFd, request: u64) -> Answer {
     // SAFETY: the requests used take no argument.

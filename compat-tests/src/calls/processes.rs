@@ -7,7 +7,12 @@ use std::os::fd::RawFd;
 use super::answer::{Answer, answer, answer_int};
 
 unsafe extern "C" {
-    fn compat_cancel_blocked(fd: c_int, call: c_int, nap_ms: c_long) -> c_int;
+    fn compat_cancel_blocked(
+        fd: c_int,
+        call: c_int,
+        nap_ms: c_long,
+        until_asleep: Option<extern "C" fn(c_int)>,
+    ) -> c_int;
     fn compat_cancel_pending(fd: c_int) -> c_int;
 }
 
@@ -43,11 +48,19 @@ fn cancellation(bits: c_int) -> String {
     shown.join(", ")
 }
 
-/// Cancels a thread that sleeps in a call on this descriptor; what became of it, in words.
+/// Cancels a thread that sleeps in a call on this descriptor, once `until_asleep` of its number has returned; what became
+/// of it, in words.
 #[must_use]
-pub fn cancel_blocked(fd: RawFd, call: CancelledIn, nap_ms: i64) -> String {
-    // SAFETY: the C function owns its thread and its memory.
-    cancellation(unsafe { compat_cancel_blocked(fd, call as c_int, nap_ms) })
+pub fn cancel_asleep(fd: RawFd, call: CancelledIn, until_asleep: extern "C" fn(c_int)) -> String {
+    // SAFETY: the C function owns its thread and its memory; the function it calls must not unwind and is not cancelled.
+    cancellation(unsafe { compat_cancel_blocked(fd, call as c_int, 0, Some(until_asleep)) })
+}
+
+/// Cancels a thread a while after it has set out for a call on this descriptor; what became of it, in words.
+#[must_use]
+pub fn cancel_after_ms(fd: RawFd, call: CancelledIn, nap_ms: i64) -> String {
+    // SAFETY: as above.
+    cancellation(unsafe { compat_cancel_blocked(fd, call as c_int, nap_ms, None) })
 }
 
 /// A thread whose cancellation is pending enters recv on this descriptor.
@@ -98,6 +111,15 @@ fn is_consuming_receive(text: &str, fd: RawFd) -> bool {
     takes && arguments.first().is_some_and(|first| *first == fd as u64)
 }
 
+/// tgkill(2) of a thread of this process.
+pub fn signal_thread(thread: i32, signal: i32) -> Answer {
+    // SAFETY: no pointers.
+    answer(
+        unsafe { libc::syscall(libc::SYS_tgkill, std::process::id() as i32, thread, signal) }
+            as isize,
+    )
+}
+
 /// The number of the calling thread.
 #[must_use]
 pub fn own_thread() -> i32 {
@@ -142,6 +164,14 @@ pub fn syscall_io_uring_setup() -> Answer {
     let mut parameters = [0u8; 120];
     // SAFETY: the parameters have the size of struct io_uring_params (120 bytes) and are writable.
     answer(unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) } as isize)
+}
+
+/// The same with parameters that the kernel refuses, as where it has no io_uring to give.
+pub fn syscall_io_uring_setup_refused() -> Answer {
+    // SAFETY: the kernel looks at no parameters at this address.
+    answer(
+        unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, std::ptr::null_mut::<u8>()) } as isize,
+    )
 }
 
 #[cfg(test)]

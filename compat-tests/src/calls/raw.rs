@@ -107,6 +107,26 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Answer {
     })
 }
 
+/// FIONREAD: the bytes that the kernel has.
+pub fn readable(fd: RawFd) -> Answer {
+    let mut bytes = 0i32;
+    // SAFETY: the answer is an int, which is writable.
+    answer(unsafe {
+        system_call(
+            libc::SYS_ioctl,
+            [
+                fd as usize,
+                libc::FIONREAD as usize,
+                &raw mut bytes as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    Ok(std::hint::black_box(bytes).max(0) as usize)
+}
+
 /// close(2).
 pub fn close(fd: RawFd) -> Answer {
     // SAFETY: no pointers.

@@ -17,6 +17,56 @@ pub fn poll_one(fd: RawFd, events: i16, timeout_ms: i32) -> (Answer, i16) {
     (answer, entry.revents)
 }
 
+unsafe extern "C" {
+    fn __poll_chk(
+        entries: *mut libc::pollfd,
+        count: libc::nfds_t,
+        timeout_ms: libc::c_int,
+        room: libc::size_t,
+    ) -> libc::c_int;
+    fn __ppoll_chk(
+        entries: *mut libc::pollfd,
+        count: libc::nfds_t,
+        timeout: *const libc::timespec,
+        mask: *const libc::sigset_t,
+        room: libc::size_t,
+    ) -> libc::c_int;
+}
+
+/// [`poll_one`] as `_FORTIFY_SOURCE` calls it; `by_ppoll`: the fortified ppoll(2), which leaves the signal mask as it is.
+pub fn fortified_poll_one(
+    fd: RawFd,
+    events: i16,
+    timeout_ms: i32,
+    by_ppoll: bool,
+) -> (Answer, i16) {
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let room = size_of_val(&entry);
+    let timeout = libc::timespec {
+        tv_sec: i64::from(timeout_ms / 1000),
+        tv_nsec: i64::from(timeout_ms % 1000) * 1_000_000,
+    };
+    // SAFETY: one entry, and its size; the time-out is readable, no mask is given.
+    let answer = answer_int(unsafe {
+        if by_ppoll {
+            __ppoll_chk(
+                &raw mut entry,
+                1,
+                &raw const timeout,
+                std::ptr::null(),
+                room,
+            )
+        } else {
+            __poll_chk(&raw mut entry, 1, timeout_ms, room)
+        }
+    });
+    (answer, entry.revents)
+}
+
 /// poll(2) of several descriptors, in place.
 pub fn poll(entries: &mut [libc::pollfd], timeout_ms: i32) -> Answer {
     // SAFETY: the entries are valid for their number.

@@ -33,6 +33,8 @@ pub enum Form {
     Sendmmsg,
     /// sendmsg by `syscall()`.
     SystemCall,
+    /// sendmsg(2) with a control message that claims to be shorter than its header.
+    TooShort,
 }
 
 /// Sends a descriptor and one byte.
@@ -55,8 +57,13 @@ pub fn send_descriptor(line: RawFd, fd: RawFd, form: Form) -> Answer {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
         libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+        if form == Form::TooShort {
+            (*header).cmsg_len = size_of::<RawFd>();
+        }
         match form {
-            Form::Sendmsg => libc::sendmsg(line, &raw const message, libc::MSG_NOSIGNAL),
+            Form::Sendmsg | Form::TooShort => {
+                libc::sendmsg(line, &raw const message, libc::MSG_NOSIGNAL)
+            }
             Form::SystemCall => libc::syscall(
                 libc::SYS_sendmsg,
                 line,

@@ -84,6 +84,48 @@ pub fn select_with_limit(limit: i32, reads: &[RawFd], timeout_ms: Option<i64>) -
     select_below(limit, sets, timeout_ms)
 }
 
+/// select(2) for reading with the set at the very end of what can be read and written.
+#[must_use]
+pub fn select_at_an_edge(limit: i32, fd: RawFd, timeout_ms: Option<i64>) -> Found {
+    const PAGE_BYTES: usize = 4096;
+    let mut time = timeout_ms.map(|ms| libc::timeval {
+        tv_sec: ms / 1000,
+        tv_usec: ms % 1000 * 1000,
+    });
+    let pointer = time
+        .as_mut()
+        .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let (mut sets, _) = sets_of([&[fd], &[], &[]]);
+    // SAFETY: fresh memory of two pages, the second of which nobody may touch; the set lies wholly in the first and is
+    // aligned there, as its size divides a page.
+    let answer = unsafe {
+        let memory = libc::mmap(
+            std::ptr::null_mut(),
+            2 * PAGE_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+        .cast::<u8>();
+        libc::mprotect(memory.add(PAGE_BYTES).cast(), PAGE_BYTES, libc::PROT_NONE);
+        let set = memory
+            .add(PAGE_BYTES - size_of::<libc::fd_set>())
+            .cast::<libc::fd_set>();
+        set.write(sets[0]);
+        let none = std::ptr::null_mut();
+        let answer = answer_int(libc::select(limit, set, none, none, pointer));
+        sets[0] = set.read();
+        libc::munmap(memory.cast(), 2 * PAGE_BYTES);
+        answer
+    };
+    Found {
+        answer,
+        sets,
+        left_us: time.map(|time| time.tv_sec * 1_000_000 + time.tv_usec),
+    }
+}
+
 fn select_below(limit: i32, mut sets: [libc::fd_set; 3], timeout_ms: Option<i64>) -> Found {
     let mut time = timeout_ms.map(|ms| libc::timeval {
         tv_sec: ms / 1000,

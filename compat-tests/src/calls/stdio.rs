@@ -1,5 +1,5 @@
 //! stdio on a descriptor: its reads, writes and its close happen inside the C library, where no hook sees them.
-#![expect(unsafe_code, reason = "calls libc")]
+#![expect(unsafe_code, reason = "calls libc and the C files of this crate")]
 
 use std::ffi::{c_char, c_int};
 use std::os::fd::RawFd;
@@ -10,6 +10,8 @@ use super::children::Strings;
 unsafe extern "C" {
     #[link_name = "dprintf"]
     fn print_to(fd: c_int, format: *const c_char, ...) -> c_int;
+    fn __dprintf_chk(fd: c_int, flag: c_int, format: *const c_char, ...) -> c_int;
+    fn compat_vdprintf(fd: c_int, fortified: c_int, format: *const c_char, ...) -> c_int;
 }
 
 /// A stream of stdio; closed by [`Stream::close`] only.
@@ -67,11 +69,32 @@ impl Stream {
     }
 }
 
-/// dprintf(3) of a text and a number.
-pub fn dprintf(fd: RawFd, text: &str, number: i32) -> Answer {
+/// Which call prints to a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Printed {
+    /// dprintf(3)
+    Dprintf,
+    /// vdprintf(3)
+    Vdprintf,
+    /// `__dprintf_chk`, which `_FORTIFY_SOURCE` makes of dprintf
+    FortifiedDprintf,
+    /// `__vdprintf_chk`
+    FortifiedVdprintf,
+}
+
+/// dprintf(3) of a text and a number, in one form or another.
+pub fn dprintf(form: Printed, fd: RawFd, text: &str, number: i32) -> Answer {
     let text = Strings::of(&[text]);
+    let (format, text) = (c"%s %d\n".as_ptr(), text.at(0));
     // SAFETY: the format matches its arguments.
-    answer_int(unsafe { print_to(fd, c"%s %d\n".as_ptr(), text.at(0), number) })
+    answer_int(unsafe {
+        match form {
+            Printed::Dprintf => print_to(fd, format, text, number),
+            Printed::Vdprintf => compat_vdprintf(fd, 0, format, text, number),
+            Printed::FortifiedDprintf => __dprintf_chk(fd, 1, format, text, number),
+            Printed::FortifiedVdprintf => compat_vdprintf(fd, 1, format, text, number),
+        }
+    })
 }
 
 /// printf(3) of a text and a number to standard output, and fflush.

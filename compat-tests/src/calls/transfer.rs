@@ -25,6 +25,20 @@ unsafe extern "C" {
         address: *mut libc::sockaddr,
         address_length: *mut libc::socklen_t,
     ) -> isize;
+    fn preadv64v2(
+        fd: c_int,
+        parts: *const libc::iovec,
+        count: c_int,
+        offset: i64,
+        flags: c_int,
+    ) -> isize;
+    fn pwritev64v2(
+        fd: c_int,
+        parts: *const libc::iovec,
+        count: c_int,
+        offset: i64,
+        flags: c_int,
+    ) -> isize;
 }
 
 /// read(2).
@@ -195,6 +209,8 @@ pub enum Vectored {
     At(i64),
     /// preadv2 or pwritev2 at an offset with flags.
     AtWithFlags(i64, i32),
+    /// The same by the names that large-file programs import, preadv64v2 and pwritev64v2.
+    OfLargeFiles(i64, i32),
 }
 
 /// readv, preadv or preadv2.
@@ -207,6 +223,9 @@ pub fn readv(fd: RawFd, form: Vectored, parts: &mut Parts) -> Answer {
             Vectored::At(offset) => libc::preadv(fd, parts.pointer(), count, offset),
             Vectored::AtWithFlags(offset, flags) => {
                 libc::preadv2(fd, parts.pointer(), count, offset, flags)
+            }
+            Vectored::OfLargeFiles(offset, flags) => {
+                preadv64v2(fd, parts.pointer(), count, offset, flags)
             }
         }
     })
@@ -222,6 +241,9 @@ pub fn writev(fd: RawFd, form: Vectored, parts: &mut Parts) -> Answer {
             Vectored::At(offset) => libc::pwritev(fd, parts.pointer(), count, offset),
             Vectored::AtWithFlags(offset, flags) => {
                 libc::pwritev2(fd, parts.pointer(), count, offset, flags)
+            }
+            Vectored::OfLargeFiles(offset, flags) => {
+                pwritev64v2(fd, parts.pointer(), count, offset, flags)
             }
         }
     })

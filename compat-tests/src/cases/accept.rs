@@ -142,7 +142,7 @@ fn nonblocking_accept_without_a_connection(stage: &mut Stage) {
     });
     connect(stage);
     stage.acceptor(|side| {
-        let (answer, events) = readiness::poll_one(side.listener, libc::POLLIN, 5000);
+        let (answer, events) = readiness::poll_one(side.listener, libc::POLLIN, 60_000);
         side.say(&format!("poll = {answer:?} {events:#x}"));
         side.accepts();
         side.status_flags();
@@ -179,7 +179,7 @@ fn accepted_socket_inherits_options_but_not_flags(stage: &mut Stage) {
         let _ = options::set(side.fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
         let _ = options::set(side.fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 32768);
         let _ = options::set(side.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 3);
-        let _ = options::set_timeout_ms(side.fd, libc::SO_RCVTIMEO, 1500);
+        let _ = options::set_timeout_ms(side.fd, libc::SO_RCVTIMEO, 15_000);
         let _ = files::fcntl(side.fd, libc::F_SETFL, libc::O_NONBLOCK);
     });
     connect(stage);

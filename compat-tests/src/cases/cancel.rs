@@ -4,10 +4,8 @@ use crate::calls::processes::{self, CancelledIn};
 use crate::calls::transfer;
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
+use crate::side::Side;
 use crate::stage::Stage;
-
-/// Time for the thread to fall asleep in its call.
-const NAP_MS: i64 = 80;
 
 /// The family.
 pub const CASES: &[Case] = &[
@@ -36,9 +34,13 @@ pub const CASES: &[Case] = &[
     .kinds(TWO_KINDS),
 ];
 
+extern "C" fn asleep(thread: i32) {
+    Side::thread_asleep(thread);
+}
+
 fn cancelled_in(stage: &mut Stage, call: CancelledIn) {
     stage.near(|near| {
-        let told = processes::cancel_blocked(near.fd, call, NAP_MS);
+        let told = processes::cancel_asleep(near.fd, call, asleep);
         near.say(&format!("{call:?}: {told}"));
         let _ = near.send(b"goes on", 0);
     });
@@ -47,15 +49,9 @@ fn cancelled_in(stage: &mut Stage, call: CancelledIn) {
         let _ = far.send(b"as before", 0);
     });
     stage.near(|near| near.receives(9));
-    stage.together(
-        |near| {
-            let _ = near.recv(10, 0);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        let _ = near.recv(10, 0);
+    });
 }
 
 fn a_thread_is_cancelled_in_recv(stage: &mut Stage) {
@@ -76,7 +72,7 @@ fn a_thread_is_cancelled_in_poll(stage: &mut Stage) {
 
 fn a_thread_is_cancelled_in_a_waiting_send(stage: &mut Stage) {
     stage.near(|near| {
-        let told = processes::cancel_blocked(near.fd, CancelledIn::Send, 300);
+        let told = processes::cancel_asleep(near.fd, CancelledIn::Send, asleep);
         near.say(&format!("Send: {told}"));
         let _ = near.shutdown(libc::SHUT_WR);
     });
@@ -118,7 +114,7 @@ fn a_pending_cancellation_beats_waiting_data(stage: &mut Stage) {
 fn many_threads_are_cancelled_one_after_the_other(stage: &mut Stage) {
     stage.near(|near| {
         for _ in 0..12 {
-            let told = processes::cancel_blocked(near.fd, CancelledIn::Recv, 10);
+            let told = processes::cancel_after_ms(near.fd, CancelledIn::Recv, 10);
             near.say(&told);
         }
     });

@@ -7,7 +7,7 @@ use crate::calls::confinement::{self, Door};
 use crate::calls::transfer;
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
-use crate::cases::forks::talk;
+use crate::cases::forks::{child_of, reap, talk};
 use crate::content;
 use crate::side::Side;
 use crate::side::children::{Child, Turns};
@@ -111,11 +111,9 @@ fn confined(stage: &mut Stage, door: Door, parent_holds: bool) {
                     near.close();
                 }
             }
-            if let Some(child) = &mut child {
-                child.turn(near);
-            }
-            if last && let Some(child) = child.take() {
-                child.reap(near);
+            child_of(&mut child).turn(near);
+            if last {
+                reap(near, &mut child);
             }
         });
     };
@@ -190,11 +188,7 @@ fn a_process_in_strict_mode_reads_and_writes(stage: &mut Stage) {
         let _ = far.shutdown(libc::SHUT_WR);
         let _ = far.recv(1, 0);
     });
-    stage.near(|near| {
-        if let Some(child) = child.take() {
-            child.reap(near);
-        }
-    });
+    stage.near(|near| reap(near, &mut child));
 }
 
 fn a_confined_process_closes_its_connection(stage: &mut Stage) {
@@ -267,19 +261,33 @@ fn a_process_gives_up_its_privileges(stage: &mut Stage) {
         let _ = far.send(b"unread", 0);
     });
     stage.near(|near| {
-        if let Some(child) = &mut child {
-            child.turn(near);
-        }
+        child_of(&mut child).turn(near);
     });
     stage.far(|far| {
         far.receives(6);
         let _ = far.send(b" and more", 0);
     });
     stage.near(|near| {
-        if let Some(mut child) = child.take() {
-            child.turn(near);
-            child.reap(near);
-        }
+        child_of(&mut child).turn(near);
+        reap(near, &mut child);
+    });
+    stage.far(|far| {
+        far.receives(6);
+        let _ = far.recv(1, 0);
+    });
+}
+
+/// A child goes on alone as nobody, and takes what waits; the far end sees its answer and its end.
+fn goes_on_as_nobody(stage: &mut Stage, take: impl FnOnce(&mut Side)) {
+    stage.near(|near| {
+        let mut child = near.fork(|child, _| {
+            become_nobody(child);
+            take(child);
+            let _ = child.send(b"answer", 0);
+        });
+        near.close();
+        child.turn(near);
+        child.reap(near);
     });
     stage.far(|far| {
         far.receives(6);
@@ -290,43 +298,14 @@ fn a_process_gives_up_its_privileges(stage: &mut Stage) {
 fn privileges_given_up_with_bytes_waiting_behind_a_full_ring(stage: &mut Stage) {
     const BYTES: usize = 400_000;
     stage.far(|far| far.send_all(&content::bytes_from(251, 0, BYTES)));
-    stage.near(|near| {
-        let mut child = near.fork(|child, _| {
-            become_nobody(child);
-            child.receives_stream(251, 0, BYTES);
-            let _ = child.send(b"answer", 0);
-        });
-        near.close();
-        child.turn(near);
-        child.reap(near);
-    });
-    stage.far(|far| {
-        far.receives(6);
-        let _ = far.recv(1, 0);
-    });
+    goes_on_as_nobody(stage, |child| child.receives_stream(251, 0, BYTES));
 }
 
 fn privileges_given_up_behind_the_end_of_the_stream(stage: &mut Stage) {
-    stage.far(|far| {
-        let _ = far.send(b"unread", 0);
-        let _ = far.shutdown(libc::SHUT_WR);
-    });
-    stage.near(|near| {
-        near.arrived(6);
-        near.end_arrived();
-        let mut child = near.fork(|child, _| {
-            become_nobody(child);
-            child.receives(6);
-            let _ = child.recv(1, 0);
-            let _ = child.send(b"answer", 0);
-        });
-        near.close();
-        child.turn(near);
-        child.reap(near);
-    });
-    stage.far(|far| {
-        far.receives(6);
-        let _ = far.recv(1, 0);
+    stage.far_sends_and_ends(b"unread");
+    goes_on_as_nobody(stage, |child| {
+        child.receives(6);
+        let _ = child.recv(1, 0);
     });
 }
 

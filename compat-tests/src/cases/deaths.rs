@@ -1,11 +1,10 @@
 //! A killed peer that had not read everything: one error for whoever calls first, and every way of waiting sees it
 //! (POSIX.md row 33). What the killed one had sent comes before.
 
-use crate::calls::answer::shown;
 use crate::calls::{readiness, transfer};
 use crate::case;
 use crate::case::{Case, Proof};
-use crate::cases::resets::{kill_later, last_answers};
+use crate::cases::resets::{kill_later, last_answers, polls, sleeps_in_poll, sleeps_in_set};
 use crate::side::Side;
 use crate::side::sets::Set;
 use crate::side::sets::events::{ET, IN, OUT, RDHUP};
@@ -141,11 +140,6 @@ fn poll_sees_a_death(stage: &mut Stage) {
     });
 }
 
-fn polls(side: &mut Side, when: &str, events: i16, timeout_ms: i32) {
-    let (answer, returned) = readiness::poll_one(side.fd, events, timeout_ms);
-    side.say(&format!("poll {when} = {} {returned:#x}", shown(answer)));
-}
-
 fn a_level_triggered_set_sees_a_death(stage: &mut Stage) {
     sees_a_death(stage, IN | OUT | RDHUP);
 }
@@ -185,14 +179,14 @@ fn a_death_wakes_a_sleeping_set(stage: &mut Stage) {
     asleep_at_the_death(stage, |near| {
         let set = Set::new(near);
         set.add(near, IN | RDHUP, 7);
-        set.reports(near);
+        sleeps_in_set(near, set);
         set.close();
     });
 }
 
 fn a_death_wakes_a_sleeping_poll(stage: &mut Stage) {
     asleep_at_the_death(stage, |near| {
-        polls(near, "asleep", libc::POLLIN | libc::POLLRDHUP, -1);
+        sleeps_in_poll(near, "asleep", libc::POLLIN | libc::POLLRDHUP, -1);
     });
 }
 
@@ -215,7 +209,9 @@ fn a_death_wakes_a_wait_for_room(stage: &mut Stage) {
                 refusals += 1;
             }
         }
-        kill_later(near, |near| polls(near, "for room", libc::POLLOUT, -1));
+        kill_later(near, |near| {
+            sleeps_in_poll(near, "for room", libc::POLLOUT, -1);
+        });
         near.until_poll(libc::POLLERR | libc::POLLHUP);
         last_answers(near);
     });

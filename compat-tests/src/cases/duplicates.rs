@@ -6,7 +6,7 @@ use crate::calls::children::{Forked, Leaving};
 use crate::calls::{connection, files, numbers, transfer};
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
-use crate::cases::forks::talk;
+use crate::cases::forks::{reap, talk};
 use crate::content;
 use crate::side::Side;
 use crate::stage::Stage;
@@ -147,6 +147,11 @@ fn dup3_refuses_the_same_number_and_unknown_flags(stage: &mut Stage) {
         let _ = near.observe("dup3 to itself", numbers::dup3(fd, fd, 0));
         let _ = near.observe("dup3 with odd flags", numbers::dup3(fd, 81, 0x40));
         let _ = near.observe("dup3 from a closed number", numbers::dup3(77, fd, 0));
+        let _ = near.observe("dup3 over it with odd flags", numbers::dup3(0, fd, 0x40));
+        let _ = near.observe(
+            "close_range with odd flags",
+            numbers::close_range(fd, fd, 0x40),
+        );
     });
     talk(stage);
 }
@@ -227,11 +232,13 @@ fn sleeper<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     fd: i32,
 ) -> std::thread::ScopedJoinHandle<'scope, (Answer, [u8; 8])> {
-    scope.spawn(move || {
-        let mut buffer = [0; 8];
-        let answer = transfer::recv(fd, &mut buffer, 0);
-        (answer, buffer)
-    })
+    scope.spawn(move || receives_eight(fd))
+}
+
+fn receives_eight(fd: i32) -> (Answer, [u8; 8]) {
+    let mut buffer = [0; 8];
+    let answer = transfer::recv(fd, &mut buffer, 0);
+    (answer, buffer)
 }
 
 fn say_received(side: &mut Side, got: Option<(Answer, [u8; 8])>) {
@@ -266,37 +273,35 @@ fn the_number_a_sleeping_thread_did_not_use_is_closed(stage: &mut Stage) {
 
 fn a_number_reused_by_a_pipe_while_a_thread_sleeps(stage: &mut Stage) {
     let own = stage.own_descriptor();
-    stage.together(
-        |near| {
-            let (hears, tells) = near.must(files::pipe(0));
-            std::thread::scope(|scope| {
-                let thread = sleeper(scope, own);
-                near.own_threads_asleep(1);
-                near.take_status();
-                near.fd = -1;
-                near.must(files::dup2(hears, own));
-                near.must(transfer::write(tells, b"for the pipe"));
-                // The far end is told by its control line only: the sleeper holds the connection.
-                near.nap_ms(50);
-                say_received(near, thread.join().ok());
-            });
-            let mut buffer = [0; 20];
-            let answer = transfer::read(own, &mut buffer);
-            let line = format!(
-                "read = {} {}",
-                shown(answer),
-                content::shown(&buffer[..answer.unwrap_or(0)])
-            );
-            near.say(&line);
-        },
-        |far| {
-            far.nap_ms(150);
-            far.other_asleep();
-            let _ = far.recv(1, libc::MSG_DONTWAIT);
-            let _ = far.send(b"for recv", libc::MSG_NOSIGNAL);
-            let _ = far.recv(1, 0);
-        },
-    );
+    let mut thread = None;
+    stage.near(|near| {
+        let (hears, tells) = near.must(files::pipe(0));
+        thread = Some(std::thread::spawn(move || receives_eight(own)));
+        near.own_threads_asleep(1);
+        near.take_status();
+        near.fd = -1;
+        near.must(files::dup2(hears, own));
+        near.must(transfer::write(tells, b"for the pipe"));
+    });
+    // The far end is told by its control line only: the sleeper holds the connection.
+    stage.far(|far| {
+        let _ = far.recv(1, libc::MSG_DONTWAIT);
+        let _ = far.send(b"for recv", libc::MSG_NOSIGNAL);
+    });
+    stage.near(|near| {
+        say_received(near, thread.and_then(|thread| thread.join().ok()));
+        let mut buffer = [0; 20];
+        let answer = transfer::read(own, &mut buffer);
+        let line = format!(
+            "read = {} {}",
+            shown(answer),
+            content::shown(&buffer[..answer.unwrap_or(0)])
+        );
+        near.say(&line);
+    });
+    stage.far(|far| {
+        let _ = far.recv(1, 0);
+    });
 }
 
 fn numbers_come_and_go_while_another_thread_reads(stage: &mut Stage) {
@@ -455,8 +460,6 @@ fn closefrom_by_the_last_holder_ends_the_stream(stage: &mut Stage) {
     });
     stage.near(|near| {
         near.must(transfer::write(held, b"g"));
-        if let Some(child) = child.take() {
-            child.reap(near);
-        }
+        reap(near, &mut child);
     });
 }

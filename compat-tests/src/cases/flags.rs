@@ -32,15 +32,9 @@ fn nonblocking_by_fcntl(stage: &mut Stage) {
         let _ = near.send(b"!", 0);
     });
     stage.far(|far| far.receives(1));
-    stage.together(
-        |near| {
-            let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"waited for", 0);
-        },
-    );
+    stage.woken_by(b"waited for", |near| {
+        let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
+    });
 }
 
 fn nonblocking_by_ioctl(stage: &mut Stage) {
@@ -60,15 +54,9 @@ fn nonblocking_by_ioctl(stage: &mut Stage) {
         let _ = near.send(b"!", 0);
     });
     stage.far(|far| far.receives(1));
-    stage.together(
-        |near| {
-            let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"waited for", 0);
-        },
-    );
+    stage.woken_by(b"waited for", |near| {
+        let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
+    });
 }
 
 fn close_on_exec_by_fcntl_and_ioctl(stage: &mut Stage) {

@@ -11,6 +11,7 @@ pub mod leaving;
 pub mod sharing;
 pub mod ways;
 
+use crate::side::Side;
 use crate::side::children::Child;
 use crate::stage::Stage;
 
@@ -31,5 +32,12 @@ pub fn child_of(child: &mut Option<Child>) -> &mut Child {
     match child {
         Some(child) => child,
         None => panic!("the script uses a child it has not forked"),
+    }
+}
+
+/// The end of a child that an earlier step forked.
+pub fn reap(near: &mut Side, child: &mut Option<Child>) {
+    if let Some(child) = child.take() {
+        child.reap(near);
     }
 }

@@ -1,11 +1,9 @@
 //! A peer that has shut its writing is killed before it has read everything: TCP answers with a reset, which says nothing
 //! new to a reader and everything to a writer (POSIX.md row 33).
 
-use crate::calls::answer::shown;
-use crate::calls::readiness;
 use crate::case;
 use crate::case::{Case, Proof};
-use crate::cases::resets::{kill_later, last_answers};
+use crate::cases::resets::{kill_later, last_answers, polls, sleeps_in_poll, sleeps_in_set};
 use crate::side::Side;
 use crate::side::sets::Set;
 use crate::side::sets::events::{ET, IN, OUT, RDHUP};
@@ -41,11 +39,6 @@ pub const CASES: &[Case] = &[
         .far_dies()
         .proof(Proof::AtLeast(10)),
 ];
-
-fn polls(side: &mut Side, when: &str, events: i16, timeout_ms: i32) {
-    let (answer, returned) = readiness::poll_one(side.fd, events, timeout_ms);
-    side.say(&format!("poll {when} = {} {returned:#x}", shown(answer)));
-}
 
 const ALL: i16 = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP;
 
@@ -112,7 +105,9 @@ fn asleep_at_the_death(stage: &mut Stage, act: impl FnOnce(&mut Side)) {
 }
 
 fn the_death_of_a_half_closed_peer_wakes_a_poll(stage: &mut Stage) {
-    asleep_at_the_death(stage, |near| polls(near, "asleep", 0, -1));
+    asleep_at_the_death(stage, |near| {
+        sleeps_in_poll(near, "asleep", 0, -1);
+    });
 }
 
 fn the_death_of_a_half_closed_peer_wakes_a_set(stage: &mut Stage) {
@@ -120,7 +115,7 @@ fn the_death_of_a_half_closed_peer_wakes_a_set(stage: &mut Stage) {
         let set = Set::new(near);
         set.add(near, IN | OUT | RDHUP | ET, 7);
         set.reports(near);
-        set.reports(near);
+        sleeps_in_set(near, set);
         set.close();
     });
 }

@@ -48,6 +48,7 @@ pub const CASES: &[Case] = &[
     case!("SCM_RIGHTS", a_descriptor_in_flight_keeps_the_stream_open)
         .rows(&[9])
         .proof(Proof::AtLeast(6)),
+    case!("SCM_RIGHTS", a_control_message_that_is_too_short_is_refused).proof(Proof::AtLeast(6)),
     case!("SCM_RIGHTS", a_forked_child_receives_what_it_already_holds)
         .rows(&[9, 27])
         .proof(Proof::AtLeast(6)),
@@ -235,4 +236,15 @@ fn a_descriptor_received_takes_a_number_that_was_closed_unseen(stage: &mut Stage
         far.end_arrived();
         let _ = far.recv(1, 0);
     });
+}
+
+fn a_control_message_that_is_too_short_is_refused(stage: &mut Stage) {
+    stage.near(|near| {
+        let (ours, its) = near.must(rights::pair(libc::SOCK_CLOEXEC));
+        let answer = rights::send_descriptor(ours, near.fd, Form::TooShort);
+        let _ = near.observe("sendmsg", answer);
+        let _ = connection::close(ours);
+        let _ = connection::close(its);
+    });
+    talk(stage);
 }

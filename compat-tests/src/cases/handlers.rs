@@ -2,11 +2,13 @@
 //! storms (POSIX.md rows 22 and 23; SWITCH.md §6, re-entry).
 
 use crate::calls::answer::{Errno, shown};
+use crate::calls::children::Jumped;
 use crate::calls::handlers::{self, Deed, MARK};
-use crate::calls::{children, processes, signals, transfer};
+use crate::calls::{processes, signals, transfer};
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
 use crate::cases::forks::talk;
+use crate::cases::jumps::jumps;
 use crate::content;
 use crate::side::Side;
 use crate::stage::Stage;
@@ -116,14 +118,18 @@ fn a_handler_finds_nothing_while_recv_sleeps(stage: &mut Stage) {
         },
         |far| {
             signals_the_other(far, libc::SIGUSR1);
-            far.nap_ms(20);
             signals_the_other(far, libc::SIGUSR1);
-            far.nap_ms(20);
+            // A signal makes its receiver run: once that sleeps again, the handler is over.
+            far.other_asleep();
             let _ = far.send(b"data", 0);
         },
     );
     talk(stage);
 }
+
+/// Marks that handlers may send before the far end has read those before: with twice as many, and the 2000 bytes that are
+/// not acknowledged yet, the smallest ring is not full, however long the far end does not run.
+const UNREAD_MARKS: usize = 500;
 
 fn a_storm_of_handlers_that_send(stage: &mut Stage) {
     const BYTES: usize = 200_000;
@@ -144,11 +150,14 @@ fn a_storm_of_handlers_that_send(stage: &mut Stage) {
                 libc::MSG_DONTWAIT,
                 true,
             ));
+            handlers::allow(UNREAD_MARKS);
             near.must(signals::alarm_every_us(200, 200));
             for position in (0..BYTES).step_by(PIECE) {
                 near.send_all(&piece(position));
                 if position % 2000 == 0 {
+                    // All that was sent before has been read.
                     let _ = near.receive_all(1);
+                    handlers::allow(UNREAD_MARKS);
                 }
             }
             near.must(signals::alarm_every_us(0, 0));
@@ -196,7 +205,10 @@ fn a_storm_of_handlers_that_send(stage: &mut Stage) {
 }
 
 fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
+    // An alarm has to come due while words are unread: so many rounds are played at least, and then as many as it takes
+    // until one did. Where none ever does, the last round is the most that the words can number.
     const ROUNDS: i32 = 400;
+    const MOST_ROUNDS: i32 = 2_000_000;
     const WORDS: i32 = 100;
     stage.together(
         |near| {
@@ -208,8 +220,9 @@ fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
                 true,
             ));
             near.must(signals::alarm_every_us(150, 150));
-            let (mut sum, mut count) = (0i64, 0);
-            for round in 1..=ROUNDS {
+            let (mut sum, mut count, mut round) = (0i64, 0, 0);
+            loop {
+                round += 1;
                 // What the handlers do not take, the loop takes.
                 while count + handlers::done().moved < (round * WORDS) as usize {
                     let mut word = [0; 4];
@@ -225,11 +238,15 @@ fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
                         Err(errno) => near.fail(&format!("recv: {errno}")),
                     }
                 }
-                near.send_all(b"k");
+                let enough = round >= MOST_ROUNDS || round >= ROUNDS && handlers::done().moved > 0;
+                near.send_all(if enough { b"e" } else { b"k" });
+                if enough {
+                    break;
+                }
             }
             near.must(signals::alarm_every_us(0, 0));
             let done = handlers::done();
-            let all = i64::from(ROUNDS) * i64::from(WORDS);
+            let all = i64::from(round) * i64::from(WORDS);
             near.say(&format!(
                 "a handler received: {}, each word once: {}",
                 done.moved > 0,
@@ -237,12 +254,14 @@ fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
             ));
         },
         |far| {
-            for round in 0..ROUNDS {
+            for round in 0..MOST_ROUNDS {
                 let bytes: Vec<u8> = (round * WORDS..(round + 1) * WORDS)
                     .flat_map(i32::to_ne_bytes)
                     .collect();
                 far.send_all(&bytes);
-                let _ = far.receive_all(1);
+                if far.receive_all(1) == b"e" {
+                    break;
+                }
             }
         },
     );
@@ -251,6 +270,8 @@ fn a_storm_of_handlers_that_receive(stage: &mut Stage) {
 
 fn a_storm_of_handlers_that_send_while_the_thread_receives(stage: &mut Stage) {
     const BYTES: usize = 400_000;
+    // Bytes that the far end sends before it waits for an answer.
+    const ROUND: usize = 2000;
     stage.together(
         |near| {
             near.must(handlers::install(
@@ -260,6 +281,7 @@ fn a_storm_of_handlers_that_send_while_the_thread_receives(stage: &mut Stage) {
                 libc::MSG_DONTWAIT,
                 true,
             ));
+            handlers::allow(UNREAD_MARKS);
             near.must(signals::alarm_every_us(200, 200));
             let mut wrong = None;
             let mut filled = 0;
@@ -267,6 +289,12 @@ fn a_storm_of_handlers_that_send_while_the_thread_receives(stage: &mut Stage) {
                 let piece = near.receive_all(1000);
                 wrong = wrong.or(content::first_difference(262, filled as u64, &piece));
                 filled += piece.len();
+                if filled % ROUND == 0 {
+                    near.send_all(b"k");
+                } else {
+                    // The far end has read the answer before this round, and all marks before that.
+                    handlers::allow(UNREAD_MARKS);
+                }
             }
             near.must(signals::alarm_every_us(0, 0));
             let done = handlers::done();
@@ -278,13 +306,18 @@ fn a_storm_of_handlers_that_send_while_the_thread_receives(stage: &mut Stage) {
             near.send_all(&(done.moved as u32).to_be_bytes());
         },
         |far| {
+            let mut marks = 0u32;
             for position in (0..BYTES).step_by(500) {
                 far.send_all(&content::bytes_from(262, position as u64, 500));
                 if position % 20_000 == 0 {
                     far.nap_ms(1);
                 }
+                if (position + 500) % ROUND == 0 {
+                    while far.receive_all(1)[0] == MARK {
+                        marks += 1;
+                    }
+                }
             }
-            let mut marks = 0u32;
             let mut count = far.receive_all(1);
             while count[0] == MARK {
                 marks += 1;
@@ -341,26 +374,7 @@ fn a_storm_during_long_streams_both_ways(stage: &mut Stage) {
 }
 
 fn a_restarting_signal_does_not_interrupt_a_full_send(stage: &mut Stage) {
-    let sent = stage.near_says(|near| {
-        let (mut sent, mut refusals) = (0u64, 0);
-        while refusals < 40 && sent < 64 << 20 {
-            // Where much does not fit, a single byte may.
-            let length = if refusals % 2 == 0 { 65536 } else { 1 };
-            let bytes = content::bytes_from(265, sent, length);
-            match transfer::send(near.fd, &bytes, libc::MSG_DONTWAIT) {
-                Ok(count) => {
-                    sent += count as u64;
-                    refusals = 0;
-                }
-                Err(errno) if errno.0 == libc::EAGAIN => {
-                    refusals += 1;
-                    near.nap_ms(2);
-                }
-                Err(errno) => near.fail(&format!("send: {errno}")),
-            }
-        }
-        sent as i64
-    });
+    let sent = stage.near_says(|near| near.fill(265) as i64);
     stage.together(
         |near| {
             near.must(signals::count_signals(libc::SIGALRM, true));
@@ -375,6 +389,7 @@ fn a_restarting_signal_does_not_interrupt_a_full_send(stage: &mut Stage) {
             near.say(&line);
         },
         |far| {
+            far.other_asleep();
             far.nap_ms(200);
             far.receives_stream(265, 0, sent as usize);
             far.receives(1);
@@ -386,20 +401,11 @@ fn a_restarting_signal_does_not_interrupt_a_full_send(stage: &mut Stage) {
 fn a_handler_jumps_out_of_recv(stage: &mut Stage) {
     for _ in 0..3 {
         stage.near(|near| {
-            // Long enough for recv to sleep on a busy machine: a jump out of the moment in which it holds its lock
-            // leaves that held, which is a limit (SWITCH.md §6).
-            let answer = children::jump_out_of_recv(near.fd, 250_000);
-            let _ = near.observe("jumped", answer);
+            jumps(near, Jumped::Recv, near.fd, false);
         });
         talk(stage);
     }
-    stage.together(
-        |near| {
-            let _ = near.recv(10, 0);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        let _ = near.recv(10, 0);
+    });
 }

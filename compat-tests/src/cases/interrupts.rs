@@ -100,7 +100,8 @@ fn a_restarting_signal_does_not_interrupt_recv(stage: &mut Stage) {
             });
         },
         |far| {
-            far.nap_ms(350);
+            far.other_asleep();
+            far.nap_ms(250);
             let _ = far.send(b"patience", 0);
         },
     );
@@ -109,7 +110,7 @@ fn a_restarting_signal_does_not_interrupt_recv(stage: &mut Stage) {
 
 fn recv_with_a_timeout_is_never_restarted(stage: &mut Stage) {
     stage.near(|near| {
-        near.set_timeout_ms("SO_RCVTIMEO", libc::SO_RCVTIMEO, 5000);
+        near.set_timeout_ms("SO_RCVTIMEO", libc::SO_RCVTIMEO, 60_000);
         under_alarm(near, true, |near| {
             let _ = near.recv(10, 0);
             let _ = near.recvmsg(&[10], 0, 0, 0);
@@ -123,32 +124,11 @@ fn recv_with_a_timeout_is_never_restarted(stage: &mut Stage) {
 fn poll_is_never_restarted(stage: &mut Stage) {
     stage.near(|near| {
         under_alarm(near, true, |near| {
-            let (answer, events) = readiness::poll_one(near.fd, libc::POLLIN, 5000);
+            let (answer, events) = readiness::poll_one(near.fd, libc::POLLIN, 60_000);
             near.say(&format!("poll = {} {events:#x}", shown(answer)));
         });
     });
     exchange_afterwards(stage);
-}
-
-/// Fills the connection from the near end until a send would wait.
-fn fill(near: &mut Side, seed: u64) -> u64 {
-    let mut sent = 0;
-    let mut refusals = 0;
-    while refusals < 30 && sent < 64 << 20 {
-        match transfer::send(
-            near.fd,
-            &content::bytes_from(seed, sent, 65536),
-            libc::MSG_DONTWAIT,
-        ) {
-            Ok(count) => sent += count as u64,
-            Err(errno) if errno.0 == libc::EAGAIN => {
-                refusals += 1;
-                near.nap_ms(2);
-            }
-            Err(errno) => near.fail(&format!("send: {errno}")),
-        }
-    }
-    sent
 }
 
 /// How a send into a full connection ended: what matters is whether it was cut, not where.
@@ -163,7 +143,7 @@ fn ending(answer: Answer, asked: usize) -> String {
 fn a_signal_interrupts_a_full_send(stage: &mut Stage) {
     const BLOCK: usize = 1 << 20;
     let sent = stage.near_says(|near| {
-        let mut sent = fill(near, 81);
+        let mut sent = near.fill(81);
         under_alarm(near, false, |near| {
             // Room may still appear for a moment: the last of these sends finds none and is interrupted empty-handed.
             let mut answer = Ok(0);
@@ -255,21 +235,15 @@ fn a_storm_of_restarting_signals_harms_no_exchange(stage: &mut Stage) {
 }
 
 fn a_blocked_signal_waits(stage: &mut Stage) {
-    stage.together(
-        |near| {
-            near.must(signals::count_signals(libc::SIGUSR1, false));
-            near.must(signals::block(libc::SIGUSR1, true));
-            near.must(signals::raise(libc::SIGUSR1));
-            let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
-            near.say(&format!("handled {}", signals::caught()));
-            near.must(signals::block(libc::SIGUSR1, false));
-            near.say(&format!("handled {}", signals::caught()));
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"data", 0);
-        },
-    );
+    stage.woken_by(b"data", |near| {
+        near.must(signals::count_signals(libc::SIGUSR1, false));
+        near.must(signals::block(libc::SIGUSR1, true));
+        near.must(signals::raise(libc::SIGUSR1));
+        let _ = near.waits_at_least_ms(20, |near| near.recv(10, 0));
+        near.say(&format!("handled {}", signals::caught()));
+        near.must(signals::block(libc::SIGUSR1, false));
+        near.say(&format!("handled {}", signals::caught()));
+    });
     exchange_afterwards(stage);
 }
 

@@ -55,17 +55,11 @@ fn poll_waits_for_the_low_water_mark(stage: &mut Stage) {
             shown(answer)
         ));
     });
-    stage.together(
-        |near| {
-            let (answer, events) = readiness::poll_one(near.fd, libc::POLLIN, 20_000);
-            near.say(&format!("poll at the mark = {} {events:#x}", shown(answer)));
-            let _ = near.recv(100, 0);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"more", 0);
-        },
-    );
+    stage.woken_by(b"more", |near| {
+        let (answer, events) = readiness::poll_one(near.fd, libc::POLLIN, 20_000);
+        near.say(&format!("poll at the mark = {} {events:#x}", shown(answer)));
+        let _ = near.recv(100, 0);
+    });
 }
 
 fn the_low_water_mark_ends_with_the_stream(stage: &mut Stage) {

@@ -86,7 +86,8 @@ fn names_after_both_ends_are_shut(stage: &mut Stage) {
     });
     stage.both(|side| {
         side.end_arrived();
-        side.nap_ms(10);
+        // The number of a port is given up with the last acknowledgement.
+        side.tcp_state_becomes("CLOSE");
     });
     stage.far(|far| far.own_name());
     stage.both(|side| {

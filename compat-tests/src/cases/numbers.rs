@@ -1,8 +1,10 @@
 //! Descriptor numbers that change their meaning (POSIX.md rows 25, 30 and 31).
 
-use crate::calls::{connection, files, processes, readiness, transfer};
+use crate::calls::answer::shown;
+use crate::calls::opened::{self, Opened};
+use crate::calls::{connection, files, processes, raw, readiness, transfer};
 use crate::case;
-use crate::case::{Case, Proof};
+use crate::case::{Case, Proof, TWO_KINDS};
 use crate::content;
 use crate::side::Side;
 use crate::stage::Stage;
@@ -24,6 +26,12 @@ pub const CASES: &[Case] = &[
         .rows(&[25])
         .proof(Proof::AtLeast(17)),
     case!("close", closing_a_closed_number),
+    case!(
+        "open, creat, eventfd, signalfd, pipe",
+        whatever_takes_a_number_that_was_closed_unseen_is_itself
+    )
+    .rows(&[31])
+    .kinds(TWO_KINDS),
 ];
 
 /// A file with known content at exactly this number, which must be free.
@@ -190,4 +198,49 @@ fn closing_a_closed_number(stage: &mut Stage) {
         let _ = near.observe("dup", files::dup(own));
     });
     the_far_end_sees_the_end(stage);
+}
+
+/// Duplicates of the connection are closed where no library sees it, and the new files get their numbers: by each call
+/// that gives one.
+fn whatever_takes_a_number_that_was_closed_unseen_is_itself(stage: &mut Stage) {
+    stage.far(|far| {
+        let _ = far.send(b"unread", 0);
+    });
+    stage.near(|near| {
+        near.arrived(6);
+        let count: usize = Opened::ALL.iter().map(|call| call.numbers()).sum();
+        let copies: Vec<i32> = (0..count)
+            .map(|_| near.must(files::dup(near.fd)) as i32)
+            .collect();
+        for copy in &copies {
+            near.must(raw::close(*copy));
+        }
+        // All stay open, so that each gets a number of its own.
+        let mut expected = copies.iter();
+        for call in Opened::ALL {
+            for number in near.must(opened::open_by(call)) {
+                let line = format!(
+                    "{call:?}: a number of the connection {}, write = {}, recv = {}",
+                    expected.next() == Some(&number),
+                    shown(transfer::write(number, b"8 bytes!")),
+                    shown(transfer::recv(number, &mut [0; 20], libc::MSG_DONTWAIT)),
+                );
+                near.say(&line);
+            }
+        }
+        near.receives(6);
+        for copy in &copies {
+            let _ = near.observe("close", connection::close(*copy));
+        }
+        let _ = near.send(b"whole", 0);
+    });
+    stage.far(|far| {
+        far.receives(5);
+        let _ = far.recv(1, libc::MSG_DONTWAIT);
+    });
+    stage.near(|near| near.close());
+    stage.far(|far| {
+        far.end_arrived();
+        let _ = far.recv(1, 0);
+    });
 }

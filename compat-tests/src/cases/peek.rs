@@ -53,16 +53,10 @@ fn peek_again_sees_more(stage: &mut Stage) {
 }
 
 fn peek_sleeps_until_data_come(stage: &mut Stage) {
-    stage.together(
-        |near| {
-            let _ = near.waits_at_least_ms(20, |near| near.recv(10, libc::MSG_PEEK));
-            let _ = near.recv(10, 0);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        let _ = near.waits_at_least_ms(20, |near| near.recv(10, libc::MSG_PEEK));
+        let _ = near.recv(10, 0);
+    });
 }
 
 fn peek_with_wait_all_waits_for_all(stage: &mut Stage) {

@@ -3,7 +3,7 @@
 use crate::calls::transfer::{self, Vectored};
 use crate::calls::{connection, files, processes};
 use crate::case;
-use crate::case::{ALL_KINDS, Case, Proof};
+use crate::case::{ALL_KINDS, Case, Proof, TWO_KINDS};
 use crate::content;
 use crate::side::FREE_NUMBER;
 use crate::stage::Stage;
@@ -22,6 +22,11 @@ pub const CASES: &[Case] = &[
     case!("pread, pwrite", positioned_calls_are_refused).proof(Proof::AtLeast(5)),
     case!("preadv2, pwritev2", offset_minus_one_means_the_stream),
     case!("preadv2, pwritev2", preadv2_without_waiting),
+    case!(
+        "preadv64v2, pwritev64v2",
+        names_of_large_files_mean_the_same_stream
+    )
+    .kinds(TWO_KINDS),
     case!("preadv2, pwritev2", unknown_flags_are_refused).proof(Proof::AtLeast(5)),
     case!("__read_chk", fortified_read_is_read),
     case!("__recv_chk", fortified_recv_is_recv),
@@ -209,6 +214,25 @@ fn preadv2_without_waiting(stage: &mut Stage) {
         near.arrived(5);
         let _ = near.readv(Vectored::AtWithFlags(-1, libc::RWF_NOWAIT), &[10]);
         let _ = near.readv(Vectored::AtWithFlags(-1, libc::RWF_NOWAIT), &[10]);
+    });
+}
+
+fn names_of_large_files_mean_the_same_stream(stage: &mut Stage) {
+    use Vectored::OfLargeFiles;
+    stage.near(|near| {
+        let _ = near.readv(OfLargeFiles(-1, libc::RWF_NOWAIT), &[10]);
+        let _ = near.writev(OfLargeFiles(-1, 0), &[b"in ", b"the stream"]);
+        let _ = near.writev(OfLargeFiles(3, 0), &[b"lost"]);
+        let _ = near.readv(OfLargeFiles(0, 0), &[4]);
+    });
+    stage.far(|far| {
+        far.arrived(13);
+        let _ = far.readv(OfLargeFiles(-1, 0), &[3, 100]);
+        let _ = far.writev(OfLargeFiles(-1, 0), &[b"answer"]);
+    });
+    stage.near(|near| {
+        near.arrived(6);
+        let _ = near.readv(OfLargeFiles(-1, libc::RWF_NOWAIT), &[100]);
     });
 }
 

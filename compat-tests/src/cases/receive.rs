@@ -67,16 +67,10 @@ fn recv_without_waiting(stage: &mut Stage) {
 }
 
 fn recv_of_no_bytes_waits_for_data(stage: &mut Stage) {
-    stage.together(
-        |near| {
-            let _ = near.waits_at_least_ms(20, |near| near.recv(0, 0));
-            let _ = near.recv(10, 0);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        let _ = near.waits_at_least_ms(20, |near| near.recv(0, 0));
+        let _ = near.recv(10, 0);
+    });
 }
 
 fn recv_of_no_bytes_with_data(stage: &mut Stage) {
@@ -128,18 +122,12 @@ fn truncating_recv_into_nowhere_discards(stage: &mut Stage) {
 }
 
 fn truncating_recv_waits_for_data(stage: &mut Stage) {
-    stage.together(
-        |near| {
-            near.waits_at_least_ms(20, |near| {
-                let answer = transfer::at_address::recv(near.fd, 0, 100, libc::MSG_TRUNC);
-                let _ = near.observe("recv(NULL, 100, TRUNC)", answer);
-            });
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"thrown away", 0);
-        },
-    );
+    stage.woken_by(b"thrown away", |near| {
+        near.waits_at_least_ms(20, |near| {
+            let answer = transfer::at_address::recv(near.fd, 0, 100, libc::MSG_TRUNC);
+            let _ = near.observe("recv(NULL, 100, TRUNC)", answer);
+        });
+    });
 }
 
 fn recvfrom_names_nobody(stage: &mut Stage) {

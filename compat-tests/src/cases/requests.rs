@@ -1,7 +1,7 @@
 //! Axio's own requests on a plain descriptor, and sockets that are not to be accelerated. What the requests answer on
 //! a connection differs from the kernel by definition and is not in the transcript; what the stream does must not.
 
-use crate::calls::{files, options, processes, transfer};
+use crate::calls::{confinement, files, options, processes, transfer};
 use crate::case;
 use crate::case::{ALL_KINDS, Case, Proof, Start};
 use crate::content;
@@ -42,9 +42,15 @@ pub const CASES: &[Case] = &[
         .rows(&[21])
         .start(Start::Empty)
         .proof(Proof::StaysOnKernel("io_uring")),
+    case!("io_uring", an_io_uring_that_is_refused_changes_nothing)
+        .rows(&[21])
+        .proof(Proof::AtLeast(300)),
+    case!("seccomp", asking_what_filters_there_are_confines_nobody)
+        .rows(&[36])
+        .proof(Proof::AtLeast(300)),
 ];
 
-fn chat(stage: &mut Stage, rounds: u8) {
+pub(super) fn chat(stage: &mut Stage, rounds: u8) {
     for round in 0..rounds {
         stage.near(|near| near.send_all(&[b'a' + round % 26; 20]));
         stage.far(|far| {
@@ -81,7 +87,7 @@ fn requests_on_what_is_no_connection(stage: &mut Stage) {
 }
 
 /// Asks for the kernel path; on a bare kernel there is nothing to ask.
-fn release(side: &mut Side) {
+pub(super) fn release(side: &mut Side) {
     if let Err(errno) = options::accelerate(side.fd, false)
         && errno.0 != libc::ENOTTY
     {
@@ -238,5 +244,24 @@ fn a_process_with_io_uring_stays_on_the_kernel(stage: &mut Stage) {
     stage.both(Side::close);
     stage.connect();
     stage.exchange_only();
+    chat(stage, 12);
+}
+
+fn an_io_uring_that_is_refused_changes_nothing(stage: &mut Stage) {
+    stage.both(|side| {
+        let _ = side.observe(
+            "io_uring_setup",
+            processes::syscall_io_uring_setup_refused(),
+        );
+    });
+    chat(stage, 12);
+}
+
+fn asking_what_filters_there_are_confines_nobody(stage: &mut Stage) {
+    stage.both(|side| {
+        for (what, answer) in confinement::questions() {
+            let _ = side.observe(what, answer);
+        }
+    });
     chat(stage, 12);
 }

@@ -1,10 +1,12 @@
 //! Resets and the death of a peer (POSIX.md row 33): what was queued, then one error, then the end.
 
 use crate::calls::answer::shown;
+use crate::calls::epoll::{self, Wait};
 use crate::calls::{options, processes, readiness};
 use crate::case;
 use crate::case::{ALL_KINDS, Case, Proof};
 use crate::side::Side;
+use crate::side::sets::{self, LONG_MS, Set};
 use crate::stage::Stage;
 
 /// The family.
@@ -69,6 +71,12 @@ pub(super) fn last_answers(side: &mut Side) {
     side.peer_name();
     side.tcp_state();
     side.readable_bytes();
+}
+
+/// What poll says of the connection.
+pub(super) fn polls(side: &mut Side, when: &str, events: i16, timeout_ms: i32) {
+    let (answer, returned) = readiness::poll_one(side.fd, events, timeout_ms);
+    side.say(&format!("poll {when} = {} {returned:#x}", shown(answer)));
 }
 
 fn closing_with_linger_zero_resets(stage: &mut Stage) {
@@ -185,8 +193,7 @@ fn poll_sees_a_reset(stage: &mut Stage) {
             "after the error",
             "after the end",
         ] {
-            let (answer, events) = readiness::poll_one(near.fd, all, 0);
-            near.say(&format!("poll {when} = {} {events:#x}", shown(answer)));
+            polls(near, when, all, 0);
             let _ = near.recv(100, 0);
         }
     });
@@ -242,6 +249,41 @@ fn a_killed_peer_with_nothing_queued_ends_the_stream(stage: &mut Stage) {
     });
 }
 
+/// Sleeps in poll until the connection's end wakes it. Whoever is woken this early may find a reset half told: that it is
+/// woken, and by nothing that does not last, is said at once; what there is, when all is told.
+pub(super) fn sleeps_in_poll(side: &mut Side, when: &str, events: i16, timeout_ms: i32) {
+    let (woken, early) = readiness::poll_one(side.fd, events, timeout_ms);
+    side.until_poll(libc::POLLERR | libc::POLLHUP);
+    let (answer, all) = readiness::poll_one(side.fd, events, 0);
+    side.say(&format!(
+        "poll {when} = {}, by what lasts: {}; then {} {all:#x}",
+        shown(woken),
+        early & !all == 0,
+        shown(answer)
+    ));
+}
+
+/// The same by a set that watches nothing else. An edge may be told in two parts: what is said is both of them together.
+pub(super) fn sleeps_in_set(side: &mut Side, set: Set) {
+    let found = epoll::wait(set.fd, 16, Wait::Plain(LONG_MS));
+    side.until_poll(libc::POLLERR | libc::POLLHUP);
+    let found = found.map(|first| {
+        let woken = !first.is_empty();
+        let later = epoll::wait(set.fd, 16, Wait::Plain(0)).unwrap_or_default();
+        let mut all: Vec<(u64, u32)> = Vec::new();
+        for (data, events) in first.into_iter().chain(later) {
+            match all.iter_mut().find(|(seen, _)| *seen == data) {
+                Some((_, seen)) => *seen |= events,
+                None => all.push((data, events)),
+            }
+        }
+        (woken, all)
+    });
+    let woken = found.as_ref().is_ok_and(|(woken, _)| *woken);
+    let all = sets::shown(&found.map(|(_, all)| all));
+    side.say(&format!("woken: {woken}, of all together {all}"));
+}
+
 /// The far side is killed by a thread of the near side after a while, so that the near side is found asleep.
 pub(super) fn kill_later(near: &mut Side, act: impl FnOnce(&mut Side)) {
     let far_process = near.other_process;
@@ -266,11 +308,12 @@ fn a_killed_peer_wakes_a_sleeping_reader(stage: &mut Stage) {
 
 fn a_killed_peer_wakes_a_waiting_writer(stage: &mut Stage) {
     stage.far_waits_for_its_death(|near| {
+        // However little of the rest gets through, something is unread when the far side dies.
+        near.send_all(b"unread");
         let bytes = vec![7; 64 << 20];
         let fd = near.fd;
         let mut answer = Ok(0);
-        kill_later(near, |near| {
-            near.nap_ms(1);
+        kill_later(near, |_| {
             answer = crate::calls::transfer::send(fd, &bytes, libc::MSG_NOSIGNAL);
         });
         let part = answer.is_ok_and(|count| count > 0 && count < bytes.len());

@@ -143,22 +143,30 @@ fn fill(stage: &mut Stage, flags: i32) {
     let filled = stage.near_says(|near| {
         let mut sent = 0u64;
         let block = 65536;
-        // The kernel moves bytes on to the receiver's queue for a moment after it has said EAGAIN.
+        // The kernel moves bytes on to the receiver's queue for a moment after it has said EAGAIN: a refusal counts when
+        // poll, too, sees no room, and the last one's poll is what is told.
         let mut refusals = 0;
-        while refusals < 20 && sent < 64 << 20 {
+        let mut looks = 0;
+        let mut space = (Ok(0), 0);
+        while refusals < 40 && looks < 4000 && sent < 64 << 20 {
             let bytes = content::bytes_from(SEED, sent, block);
             match transfer::send(near.fd, &bytes, flags) {
-                Ok(count) => sent += count as u64,
+                Ok(count) => {
+                    sent += count as u64;
+                    refusals = 0;
+                }
                 Err(errno) if errno.0 == libc::EAGAIN => {
-                    refusals += 1;
-                    near.nap_ms(1);
+                    space = readiness::poll_one(near.fd, libc::POLLOUT, 0);
+                    refusals += u32::from(space.0 == Ok(0));
+                    looks += 1;
+                    near.nap_ms(2);
                 }
                 Err(errno) => near.fail(&format!("send: {errno}")),
             }
         }
         near.say(&format!("refused with EAGAIN: {}", refusals > 0));
         near.say(&format!("at least a mebibyte went in: {}", sent >= 1 << 20));
-        let (answer, events) = readiness::poll_one(near.fd, libc::POLLOUT, 0);
+        let (answer, events) = space;
         near.say(&format!("poll for space = {} {events:#x}", shown(answer)));
         sent as i64
     });

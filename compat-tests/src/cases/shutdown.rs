@@ -106,7 +106,7 @@ fn reading_after_shut_rd(stage: &mut Stage) {
         let _ = far.send(b"into a shut end", 0);
     });
     stage.near(|near| {
-        near.nap_ms(20);
+        near.arrived(15);
         // Linux goes on queueing what arrives after SHUT_RD.
         let _ = near.recv(100, 0);
         let _ = near.recv(100, 0);

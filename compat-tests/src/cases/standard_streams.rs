@@ -3,7 +3,7 @@
 use crate::calls::answer::shown;
 use crate::calls::children::{self, Leaving};
 use crate::calls::programs::{self, Exec};
-use crate::calls::stdio;
+use crate::calls::stdio::{self, Printed};
 use crate::calls::{connection, files, transfer};
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
@@ -32,6 +32,21 @@ pub const CASES: &[Case] = &[
         .rows(&[30, 31])
         .kinds(TWO_KINDS),
     case!("dprintf", dprintf_writes_behind_what_was_sent).rows(&[30]),
+    case!("vdprintf", vdprintf_writes_behind_what_was_sent)
+        .rows(&[30])
+        .kinds(TWO_KINDS),
+    case!(
+        "__dprintf_chk",
+        fortified_dprintf_writes_behind_what_was_sent
+    )
+    .rows(&[30])
+    .kinds(TWO_KINDS),
+    case!(
+        "__vdprintf_chk",
+        fortified_vdprintf_writes_behind_what_was_sent
+    )
+    .rows(&[30])
+    .kinds(TWO_KINDS),
     case!("dprintf", dprintf_while_bytes_wait_behind_a_full_ring)
         .rows(&[10, 30])
         .kinds(TWO_KINDS)
@@ -186,23 +201,23 @@ fn a_number_closed_by_fclose_becomes_a_connection(stage: &mut Stage) {
     talk(stage);
 }
 
-fn print(side: &mut Side, text: &str, number: i32) {
-    let answer = stdio::dprintf(side.fd, text, number);
+fn print(side: &mut Side, form: Printed, text: &str, number: i32) {
+    let answer = stdio::dprintf(form, side.fd, text, number);
     side.count_sent(answer);
-    let _ = side.observe("dprintf", answer);
+    let _ = side.observe(&format!("{form:?}"), answer);
 }
 
-fn dprintf_writes_behind_what_was_sent(stage: &mut Stage) {
+fn prints_behind_what_was_sent(stage: &mut Stage, form: Printed) {
     stage.far(|far| {
         let _ = far.send(b"unread", 0);
     });
     stage.near(|near| {
         near.arrived(6);
         let _ = near.send(b"sent, ", 0);
-        print(near, "printed", 1);
+        print(near, form, "printed", 1);
         let _ = near.send(b"sent, ", 0);
-        print(near, "printed", 2);
-        print(near, &"long ".repeat(500), 3);
+        print(near, form, "printed", 2);
+        print(near, form, &"long ".repeat(500), 3);
     });
     stage.far(|far| {
         far.receives(32 + 2503);
@@ -212,11 +227,27 @@ fn dprintf_writes_behind_what_was_sent(stage: &mut Stage) {
     talk(stage);
 }
 
+fn dprintf_writes_behind_what_was_sent(stage: &mut Stage) {
+    prints_behind_what_was_sent(stage, Printed::Dprintf);
+}
+
+fn vdprintf_writes_behind_what_was_sent(stage: &mut Stage) {
+    prints_behind_what_was_sent(stage, Printed::Vdprintf);
+}
+
+fn fortified_dprintf_writes_behind_what_was_sent(stage: &mut Stage) {
+    prints_behind_what_was_sent(stage, Printed::FortifiedDprintf);
+}
+
+fn fortified_vdprintf_writes_behind_what_was_sent(stage: &mut Stage) {
+    prints_behind_what_was_sent(stage, Printed::FortifiedVdprintf);
+}
+
 fn dprintf_while_bytes_wait_behind_a_full_ring(stage: &mut Stage) {
     const BYTES: usize = 300_000;
     stage.far(|far| far.send_all(&content::bytes_from(221, 0, BYTES)));
     stage.near(|near| {
-        print(near, "so far", 0);
+        print(near, Printed::Dprintf, "so far", 0);
         near.receives_stream(221, 0, BYTES);
     });
     stage.far(|far| far.receives(9));

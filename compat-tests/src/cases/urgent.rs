@@ -1,9 +1,12 @@
 //! MSG_OOB, SO_OOBINLINE and SIOCATMARK: what a ring cannot carry, so the connection goes back to the kernel.
 
 use crate::calls::answer::shown;
-use crate::calls::readiness;
+use crate::calls::{options, readiness};
 use crate::case;
 use crate::case::{Case, Proof, Start};
+use crate::side::Side;
+use crate::side::sets::events::{IN, PRI};
+use crate::side::sets::watching;
 use crate::stage::Stage;
 
 const SIOCATMARK: u64 = 0x8905;
@@ -23,7 +26,20 @@ pub const CASES: &[Case] = &[
         .proof(Proof::BeganOnRing(
             "the call takes the connection back to the kernel",
         )),
+    case!("MSG_OOB", what_lies_behind_an_urgent_byte_comes_at_once)
+        .rows(&[4])
+        .proof(Proof::BeganOnRing(
+            "the call takes the connection back to the kernel",
+        )),
     case!("MSG_OOB", urgent_data_without_any_is_told),
+    case!("epoll_wait", an_urgent_byte_is_told_until_it_is_taken)
+        .rows(&[4])
+        .proof(Proof::BeganOnRing(
+            "the call takes the connection back to the kernel",
+        )),
+    case!("sockatmark", the_mark_is_found_by_sockatmark)
+        .rows(&[4])
+        .proof(Proof::AtLeast(6)),
     case!("SO_OOBINLINE", an_urgent_byte_in_line)
         .rows(&[4])
         .start(Start::Connected)
@@ -55,8 +71,10 @@ fn an_urgent_byte_in_the_middle_of_queued_data(stage: &mut Stage) {
         far.until_poll(libc::POLLPRI);
         far.arrived(6);
         far.ioctl("SIOCATMARK", SIOCATMARK);
+        at_mark(far);
         let _ = far.recv(100, 0);
         far.ioctl("SIOCATMARK", SIOCATMARK);
+        at_mark(far);
         let _ = far.recv(1, libc::MSG_OOB);
         far.receives(5);
     });
@@ -79,6 +97,65 @@ fn the_stream_goes_on_after_urgent_data(stage: &mut Stage) {
         });
         stage.near(|near| near.receives(50));
     }
+}
+
+/// One receive ends at the mark, the next one takes all that lies behind it.
+fn what_lies_behind_an_urgent_byte_comes_at_once(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"before!", libc::MSG_OOB);
+        let _ = near.send(b"behind", 0);
+    });
+    stage.far(|far| {
+        far.until_poll(libc::POLLPRI);
+        let _ = far.recv(100, 0);
+        let _ = far.recv(100, libc::MSG_DONTWAIT);
+        let _ = far.recv(1, libc::MSG_OOB);
+        let _ = far.recv(100, libc::MSG_DONTWAIT);
+    });
+}
+
+/// Level-triggered, as the bytes before it, and apart from them.
+fn an_urgent_byte_is_told_until_it_is_taken(stage: &mut Stage) {
+    let set = watching(stage, IN | PRI, 1);
+    stage.near(|near| set.reports_nothing(near));
+    stage.far(|far| {
+        let _ = far.send(b"before!", libc::MSG_OOB);
+    });
+    stage.near(|near| {
+        near.until_poll(libc::POLLPRI);
+        for _ in 0..2 {
+            set.reports(near);
+        }
+        let _ = near.recv(100, 0);
+        for _ in 0..2 {
+            set.reports(near);
+        }
+        let _ = near.recv(1, libc::MSG_OOB);
+        set.reports_nothing(near);
+    });
+}
+
+/// sockatmark(3), the first to look behind a switch to the kernel.
+fn the_mark_is_found_by_sockatmark(stage: &mut Stage) {
+    stage.near(|near| {
+        let _ = near.send(b"before", 0);
+        let _ = near.send(b"!", libc::MSG_OOB);
+        let _ = near.send(b"after", 0);
+    });
+    stage.far(|far| {
+        far.until_poll(libc::POLLPRI);
+        at_mark(far);
+        far.receives(6);
+        at_mark(far);
+        let _ = far.recv(1, libc::MSG_OOB);
+        far.receives(5);
+        at_mark(far);
+    });
+}
+
+fn at_mark(side: &mut Side) {
+    let fd = side.fd;
+    let _ = side.observe("sockatmark", options::at_mark(fd));
 }
 
 fn urgent_data_without_any_is_told(stage: &mut Stage) {

@@ -1,12 +1,14 @@
 //! Sleeping readers are woken for every message, also when nothing flows back (POSIX.md rows 1, 3 and 8). A wake-up
 //! that is lost is a hang; one that shows as data is a wrong byte.
 
-use crate::calls::answer::shown;
+use crate::calls::answer::{Answer, shown};
 use crate::calls::{readiness, transfer};
 use crate::case;
 use crate::case::{Case, TWO_KINDS};
 use crate::content;
+use crate::side::Side;
 use crate::stage::Stage;
+use std::os::fd::RawFd;
 
 /// The family.
 pub const CASES: &[Case] = &[
@@ -15,6 +17,8 @@ pub const CASES: &[Case] = &[
         .rows(&[1])
         .kinds(TWO_KINDS),
     case!("poll", poll_wakes_for_each_message).rows(&[3, 8]),
+    case!("__poll_chk", fortified_poll_is_poll).rows(&[8]),
+    case!("__ppoll_chk", fortified_ppoll_is_ppoll).rows(&[8]),
     case!("poll", polls_that_find_nothing_leave_no_trace).rows(&[8]),
     case!("recv", mixed_ways_of_waiting)
         .rows(&[3])
@@ -23,19 +27,9 @@ pub const CASES: &[Case] = &[
 
 fn one_way_messages_each_wake_the_reader(stage: &mut Stage) {
     const MESSAGES: u64 = 15;
-    stage.together(
-        |near| {
-            for message in 0..MESSAGES {
-                near.other_asleep();
-                near.send_all(&content::bytes_from(141, message * 10, 10));
-            }
-        },
-        |far| {
-            for _ in 0..MESSAGES {
-                let _ = far.recv(100, 0);
-            }
-        },
-    );
+    each_when_the_last_is_taken(stage, MESSAGES, 141, |far| {
+        let _ = far.recv(100, 0);
+    });
     stage.far(|far| {
         let _ = far.recv(1, libc::MSG_DONTWAIT);
     });
@@ -66,23 +60,53 @@ fn one_way_messages_after_exchanges(stage: &mut Stage) {
 }
 
 fn poll_wakes_for_each_message(stage: &mut Stage) {
+    wakes_for_each_message(stage, readiness::poll_one);
+}
+
+fn fortified_poll_is_poll(stage: &mut Stage) {
+    wakes_for_each_message(stage, |fd, events, timeout_ms| {
+        readiness::fortified_poll_one(fd, events, timeout_ms, false)
+    });
+}
+
+fn fortified_ppoll_is_ppoll(stage: &mut Stage) {
+    wakes_for_each_message(stage, |fd, events, timeout_ms| {
+        readiness::fortified_poll_one(fd, events, timeout_ms, true)
+    });
+}
+
+fn wakes_for_each_message(
+    stage: &mut Stage,
+    poll: impl Fn(RawFd, i16, i32) -> (Answer, i16) + Copy,
+) {
     const MESSAGES: u64 = 12;
-    stage.together(
-        |near| {
-            for message in 0..MESSAGES {
+    each_when_the_last_is_taken(stage, MESSAGES, 143, |far| {
+        let (answer, events) = poll(far.fd, libc::POLLIN, 20_000);
+        far.say(&format!("poll = {} {events:#x}", shown(answer)));
+        let _ = far.recv(100, libc::MSG_DONTWAIT);
+        let (answer, events) = poll(far.fd, libc::POLLIN, 0);
+        far.say(&format!("poll = {} {events:#x}", shown(answer)));
+        let _ = far.recv(100, libc::MSG_DONTWAIT);
+    });
+}
+
+/// Messages of ten bytes, each of which finds its reader asleep in `take`. A message is sent when the one before has been
+/// taken: a kernel that waits for its acknowledgement (Nagle's algorithm) would send two of them at once.
+fn each_when_the_last_is_taken(
+    stage: &mut Stage,
+    messages: u64,
+    seed: u64,
+    take: impl Fn(&mut Side),
+) {
+    for message in 0..messages {
+        stage.together(
+            |near| {
                 near.other_asleep();
-                near.send_all(&content::bytes_from(143, message * 10, 10));
-            }
-        },
-        |far| {
-            for _ in 0..MESSAGES {
-                let (answer, events) = readiness::poll_one(far.fd, libc::POLLIN, 20_000);
-                far.say(&format!("poll = {} {events:#x}", shown(answer)));
-                let _ = far.recv(100, libc::MSG_DONTWAIT);
-                let _ = far.recv(100, libc::MSG_DONTWAIT);
-            }
-        },
-    );
+                near.send_all(&content::bytes_from(seed, message * 10, 10));
+            },
+            &take,
+        );
+    }
 }
 
 fn polls_that_find_nothing_leave_no_trace(stage: &mut Stage) {

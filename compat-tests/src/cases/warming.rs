@@ -9,6 +9,7 @@
 //! thread inside fails here: the reader is handed the bell.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use kmod_interface::ioctl::state;
 use kmod_interface::statistics::Counter;
@@ -60,8 +61,9 @@ const OVER: &[u8] = b"!";
 
 /// Turns that a connection may need until both ends have found each other.
 const MOST_TURNS: usize = 80;
-/// Requests without an answer in a row, a millisecond apart.
-const UNANSWERED: usize = 60;
+/// Longest talk without an answer, a millisecond between two requests: a negotiation may last a second,
+/// and the far end may not run for a while.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// The thread of the near end that receives, as the one that talks sees it.
 #[derive(Default)]
@@ -215,7 +217,8 @@ enum Held {
 
 /// Talks without asking for an answer, so that the reader stays where it is, until the ring is offered.
 fn talk_past(near: &mut Side, reader: i32) -> Held {
-    for _ in 0..UNANSWERED {
+    let started = Instant::now();
+    while started.elapsed() < UNANSWERED {
         say_without_answer(near);
         let inside = processes::is_in_consuming_receive(reader, near.fd);
         let Ok(status) = options::status(near.fd) else {

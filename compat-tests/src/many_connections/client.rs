@@ -6,8 +6,22 @@ use crate::torture::status;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// Share of the busy connections' bytes that the rings must carry, percent.
+pub const WANTED_PERCENT: u64 = 90;
+/// Exchanges on each busy connection after which that share must be there, however long they took. Who gets a slot is
+/// decided by handshakes, evictions and switches, which are steps taken at exchanges: a slow machine takes them later.
+pub const ENOUGH_EXCHANGES: u64 = 2000;
 /// Share of the connections of a turn that have a ring when it ends, percent, unless it lasts too long.
 pub const TURN_PERCENT: u64 = 60;
+/// Exchanges on each connection of a turn that it lasts at least where that share is not reached.
+pub const ENOUGH_IN_A_TURN: u64 = 200;
+/// Exchanges a second on each busy connection, on average, below which it is none: who has not two turns within 200 ms gets
+/// nobody's slot (CHANNEL.md "Life of a slot").
+pub const LEAST_RATE: u64 = 10;
+/// After this time that rate is judged.
+const RATE_TIME: Duration = Duration::from_secs(10);
+/// No wait for a share lasts longer, however few exchanges were made.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the client is to do.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +32,12 @@ pub struct Load {
     pub busy: u64,
     /// Bytes of a request of a busy connection; as many come back.
     pub request_bytes: usize,
-    /// How long they are busy.
+    /// In this time the rings must carry [`WANTED_PERCENT`]; a slow machine may take longer ([`ENOUGH_EXCHANGES`]).
     pub busy_time: Duration,
     /// Length of the windows in which bytes are counted.
     pub window: Duration,
-    /// Afterwards all connections are busy in turn, as many at a time as before, each for at most so long.
+    /// Afterwards all connections are busy in turn, as many at a time as before, each for at most so long, or for
+    /// [`ENOUGH_IN_A_TURN`] if those take longer.
     pub turn_time: Duration,
 }
 
@@ -33,6 +48,8 @@ struct Connection {
     received: u64,
     /// Position up to which answers are expected.
     expected: u64,
+    /// Exchanges completed in this phase.
+    made: u64,
 }
 
 impl Connection {
@@ -118,6 +135,7 @@ pub fn run(load: Load, port: u16, descriptors: u64) -> Result<(), String> {
             sent: 0,
             received: 0,
             expected: 0,
+            made: 0,
         });
     }
     println!(
@@ -139,31 +157,7 @@ pub fn run(load: Load, port: u16, descriptors: u64) -> Result<(), String> {
         "NOTE 4 exchanges on each after {:.1} s",
         begin.elapsed().as_secs_f64()
     );
-    let started = Instant::now();
-    let before = client.carried(&busy);
-    let mut last = before;
-    let mut window_end = started + load.window;
-    let stop = started + load.busy_time;
-    let mut exchanges = 0;
-    while Instant::now() < stop {
-        let made = client.exchange(
-            &busy,
-            u64::MAX,
-            load.request_bytes,
-            Some(window_end.min(stop)),
-        )?;
-        let carried = client.carried(&busy);
-        let (ring, kernel) = (carried.ring - last.ring, carried.kernel - last.kernel);
-        println!(
-            "WINDOW {} {ring} {kernel} {} {made}",
-            started.elapsed().as_millis(),
-            carried.accelerated
-        );
-        exchanges += made;
-        last = carried;
-        window_end = Instant::now() + load.window;
-    }
-    let seconds = started.elapsed().as_secs_f64();
+    let (before, last, exchanges, seconds) = client.keep_busy(&load, &busy)?;
     for group in all.chunks(load.busy as usize) {
         client.take_turn(&load, group)?;
     }
@@ -188,6 +182,21 @@ pub fn run(load: Load, port: u16, descriptors: u64) -> Result<(), String> {
         (exchanges as f64 / seconds) as u64
     );
     Ok(())
+}
+
+/// So few exchanges in this time that these connections are not busy at all.
+fn is_slow(exchanges: u64, busy: &[usize], elapsed: Duration) -> bool {
+    elapsed >= RATE_TIME && exchanges < LEAST_RATE * busy.len() as u64 * elapsed.as_secs()
+}
+
+/// Tells the driver that so many cannot be busy here, and ends: fewer may.
+fn give_up(exchanges: u64, busy: &[usize], elapsed: Duration) -> ! {
+    println!(
+        "SLOW {exchanges} exchanges on {} connections in {} ms",
+        busy.len(),
+        elapsed.as_millis()
+    );
+    std::process::exit(0)
 }
 
 impl Client {
@@ -235,6 +244,7 @@ impl Client {
                     continue;
                 }
                 exchanges += 1;
+                connection.made += 1;
                 if left[index] == 0 || over {
                     under_way -= 1;
                 } else {
@@ -248,29 +258,93 @@ impl Client {
         Ok(exchanges)
     }
 
-    /// These connections are busy until enough of them have a ring, or for as long as a turn may last; prints where the
-    /// bytes of the last window travelled.
+    /// These connections are busy for the time they have, then on until the rings carry the share that is wanted, or
+    /// must have come to it; prints where the bytes of each window travelled, all of them of full length. Returns what
+    /// was carried before and after, how many exchanges were made, and in how many seconds.
+    fn keep_busy(
+        &mut self,
+        load: &Load,
+        busy: &[usize],
+    ) -> Result<(Carried, Carried, u64, f64), String> {
+        let started = Instant::now();
+        let before = self.carried(busy);
+        let mut last = before;
+        let mut exchanges = 0;
+        self.begin_phase(busy);
+        loop {
+            let window_end = Instant::now() + load.window;
+            let made = self.exchange(busy, u64::MAX, load.request_bytes, Some(window_end))?;
+            let after = self.carried(busy);
+            let (ring, kernel) = (after.ring - last.ring, after.kernel - last.kernel);
+            let (elapsed, least) = (started.elapsed(), self.least_made(busy));
+            println!(
+                "WINDOW {} {ring} {kernel} {} {made} {least}",
+                elapsed.as_millis(),
+                after.accelerated
+            );
+            exchanges += made;
+            last = after;
+            let own = made * 2 * load.request_bytes as u64;
+            let is_settled = ring * 100 >= own * WANTED_PERCENT
+                || least >= ENOUGH_EXCHANGES
+                || elapsed >= LIMIT
+                // On the bare kernel there is nothing to wait for.
+                || after.asked == 0;
+            if !is_settled && is_slow(exchanges, busy, elapsed) {
+                give_up(exchanges, busy, elapsed);
+            }
+            // Another window would not be over in time.
+            if elapsed + load.window > load.busy_time && is_settled {
+                return Ok((before, last, exchanges, elapsed.as_secs_f64()));
+            }
+        }
+    }
+
+    /// Counts exchanges from here on.
+    fn begin_phase(&mut self, chosen: &[usize]) {
+        for &index in chosen {
+            self.connections[index].made = 0;
+        }
+    }
+
+    /// Exchanges that every one of these has made in this phase.
+    fn least_made(&self, chosen: &[usize]) -> u64 {
+        let made = chosen.iter().map(|&index| self.connections[index].made);
+        made.min().unwrap_or(0)
+    }
+
+    /// These connections are busy until enough of them have a ring, or for as long as a turn may last; prints how many
+    /// have one then, and where the bytes of a last window travelled.
     fn take_turn(&mut self, load: &Load, group: &[usize]) -> Result<(), String> {
         let begin = Instant::now();
         let mut before = self.carried(group);
+        let mut total = 0;
+        self.begin_phase(group);
         loop {
             let has_enough = before.accelerated * 100 >= group.len() as u64 * TURN_PERCENT;
+            let (elapsed, least) = (begin.elapsed(), self.least_made(group));
+            if !has_enough && before.asked > 0 && is_slow(total, group, elapsed) {
+                give_up(total, group, elapsed);
+            }
+            let is_over =
+                elapsed >= load.turn_time && (least >= ENOUGH_IN_A_TURN || elapsed >= LIMIT);
             // On the bare kernel there is nothing to wait for.
-            let is_last = has_enough || before.asked == 0 || begin.elapsed() >= load.turn_time;
+            let is_last = has_enough || before.asked == 0 || is_over;
             let limit = Some(Instant::now() + load.window / 2);
             let made = self.exchange(group, u64::MAX, load.request_bytes, limit)?;
             let after = self.carried(group);
             if is_last {
                 println!(
-                    "TURN {} {} {} {} {made}",
-                    begin.elapsed().as_millis(),
+                    "TURN {} {} {} {} {made} {least}",
+                    elapsed.as_millis(),
                     after.ring - before.ring,
                     after.kernel - before.kernel,
-                    after.accelerated
+                    before.accelerated
                 );
                 return Ok(());
             }
             before = after;
+            total += made;
         }
     }
 

@@ -3,7 +3,11 @@
 //! * [`parts`]: what each of them does, pattern by pattern.
 //! * [`exchanges`]: requests and answers, and both directions at once.
 //! * [`streams`]: one direction at a time: written, read, ended, left.
+//! * [`company`]: connections that compete with it.
+//! * [`child`]: the victim's child that dies in its place.
 
+pub mod child;
+mod company;
 mod exchanges;
 mod parts;
 mod streams;
@@ -13,6 +17,7 @@ use super::pattern::{Pattern, Sleep};
 use crate::torture::calls::{self, errno_text};
 use crate::torture::content::Content;
 use crate::torture::random::Random;
+use fastpath::clock::monotonic_ns;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -61,6 +66,7 @@ enum Ended {
 struct Actor {
     script: Script,
     descriptor: i32,
+    companions: Vec<i32>,
     notes: Notes,
     outgoing: Content,
     incoming: Content,
@@ -83,7 +89,7 @@ fn must<T>(what: &str, outcome: Result<T, i32>) -> T {
 
 /// Connects or accepts and plays the part. The accepting end prints its port.
 pub fn run(script: Script, connect_to: Option<u16>) -> ! {
-    let small = script.pattern == Pattern::PeerLeavesSmall;
+    let small = script.pattern.has_small_buffers();
     let set_small = |descriptor: i32| {
         for option in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
             if small {
@@ -92,22 +98,24 @@ pub fn run(script: Script, connect_to: Option<u16>) -> ! {
             }
         }
     };
-    let descriptor = match connect_to {
+    let pattern = script.pattern;
+    let (descriptor, companions) = match connect_to {
         None => {
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
-            let (listener, port) = must("listen", calls::listen_on(&address, 0, 1));
+            let (listener, port) = must("listen", calls::listen_on(&address, 0, 64));
             set_small(listener);
             let _ = calls::write(1, format!("PORT {port}\n").as_bytes());
             let descriptor = must("accept", calls::accept(listener, 0));
+            let companions = company::accept(pattern, listener);
             let _ = calls::close(listener);
-            descriptor
+            (descriptor, companions)
         }
         Some(port) => {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let descriptor = must("socket", calls::stream_socket(&address, 0));
             set_small(descriptor);
             must("connect", calls::connect(descriptor, &address));
-            descriptor
+            (descriptor, company::connect(pattern, &address))
         }
     };
     // Messages here are sent in several pieces: Nagle's algorithm would make each wait for a delayed acknowledgement.
@@ -118,10 +126,11 @@ pub fn run(script: Script, connect_to: Option<u16>) -> ! {
         // So that its writers wait there, too.
         must("fcntl", calls::set_nonblocking(descriptor, true));
     }
-    let actor = Actor::new(script, descriptor);
+    let mut actor = Actor::new(script, descriptor);
+    actor.companions = companions;
     match actor.script.part {
         Part::Victim => actor.play_victim(),
-        Part::Survivor => actor.play_survivor(connect_to.is_some()),
+        Part::Survivor => actor.play_survivor(),
     }
 }
 
@@ -152,6 +161,7 @@ impl Actor {
         let direction = u64::from(script.part == Part::Victim);
         Actor {
             descriptor,
+            companions: Vec::new(),
             notes: must("notes", Notes::open(&notes)),
             outgoing: Content::new(script.seed, direction),
             incoming: Content::new(script.seed, 1 - direction),
@@ -181,6 +191,7 @@ impl Actor {
             ended
         };
         let notes = &self.notes;
+        notes.ended_at_ns().store(monotonic_ns(), SeqCst);
         notes
             .taken_at_end()
             .store(notes.taken().load(SeqCst), SeqCst);

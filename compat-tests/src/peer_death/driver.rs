@@ -1,11 +1,13 @@
 //! Runs cases: a label, a pattern, a way to sleep; judges what the survivor got.
 
-use super::actor::{self, Part, Script};
+use super::actor::{self, Part, Script, child};
 use super::notes::Notes;
 use super::pattern::{Pattern, Sleep};
+use super::waiting::Watch;
 use crate::torture::hang;
 use crate::torture::processes::{self, Environment, Process};
 use crate::torture::report::Report;
+use fastpath::clock::monotonic_ns;
 use fastpath::stream::labels::Label;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,10 +82,12 @@ pub struct Case {
 /// What became of a case.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The victim died of SIGKILL.
+    /// The victim died of SIGKILL, or its child did.
     pub killed: bool,
-    /// From the victim's death to the survivor's end of stream.
+    /// From the victim's death to the survivor's end of stream, less what the survivor waited for a CPU.
     pub until_end: Duration,
+    /// The killed had left bytes unread that the survivor had written before, and the survivor was told of a reset.
+    pub is_reset_of_unread: bool,
     /// What was wrong.
     pub verdict: Result<(), String>,
     /// The survivor's shim counted ring bytes.
@@ -91,7 +95,7 @@ pub struct Outcome {
 }
 
 /// A survivor that has not seen an end by then hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A case whose victim neither dies nor ends by then hangs. The smallest receive buffer can slow the kernel's own path to
 /// ten kilobytes a second, of half a mebibyte.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -127,9 +131,17 @@ impl End {
         let mut environment =
             Environment::eager(run.library.as_deref(), &notes.with_extension("report"));
         if let (Part::Victim, Death::Step(label, nth)) = (part, &case.death) {
+            let hook = match case.pattern {
+                Pattern::ChildDies => "STEP_HOOK_CHILDREN",
+                _ => "STEP_HOOK",
+            };
             environment
                 .variables
-                .push(("STEP_HOOK".to_owned(), format!("{label}:{nth}")));
+                .push((hook.to_owned(), format!("{label}:{nth}")));
+        }
+        if let Some(slots) = case.pattern.slots() {
+            let slots = ("AXIO_SLOTS".to_owned(), slots.to_string());
+            environment.variables.push(slots);
         }
         environment.apply(&mut command);
         command.stdout(Stdio::piped());
@@ -167,6 +179,7 @@ pub fn run_case(run: &Run, case: &Case) -> Outcome {
     let mut outcome = Outcome {
         killed: false,
         until_end: Duration::ZERO,
+        is_reset_of_unread: false,
         verdict: Ok(()),
         ring_bytes: 0,
     };
@@ -213,7 +226,7 @@ fn play(
     let accepting = End::start(run, case, first, notes, None)?;
     let line = accepting
         .lines
-        .recv_timeout(Duration::from_secs(20))
+        .recv_timeout(PATIENCE)
         .map_err(|_| "the accepting end did not start".to_owned())?;
     let port = line
         .strip_prefix("PORT ")
@@ -254,7 +267,8 @@ fn play(
         }
         std::thread::sleep(Duration::from_micros(300));
     };
-    let died = Instant::now();
+    let (died, died_at_ns) = (Instant::now(), monotonic_ns());
+    let mut watch = Watch::begin(survivor.process.id());
     outcome.killed = code == 128 + libc::SIGKILL;
     if outcome.killed {
         noted_survivor.victim_is_dead().store(1, SeqCst);
@@ -270,11 +284,11 @@ fn play(
         ));
     }
     // Until the survivor has seen the end, and until its writes fail.
-    let mut end_seen = None;
+    let ended_at_ns = || noted_survivor.ended_at_ns().load(SeqCst);
     let survivor_code = loop {
         survivor.hear();
-        if end_seen.is_none() && survivor.find("END ").is_some() {
-            end_seen = Some(died.elapsed());
+        if ended_at_ns() == 0 {
+            watch.look();
         }
         if let Some(code) = survivor.process.try_end() {
             break code;
@@ -282,7 +296,7 @@ fn play(
         if died.elapsed() > PATIENCE {
             let text = format!(
                 "the survivor hangs {} the end: {} {:?}",
-                if end_seen.is_some() {
+                if ended_at_ns() != 0 {
                     "after"
                 } else {
                     "before"
@@ -295,7 +309,11 @@ fn play(
         }
         std::thread::sleep(Duration::from_micros(300));
     };
-    outcome.until_end = end_seen.unwrap_or_else(|| died.elapsed());
+    let until_end = match ended_at_ns() {
+        0 => died.elapsed(),
+        at => Duration::from_nanos(at.saturating_sub(died_at_ns)),
+    };
+    outcome.until_end = until_end.saturating_sub(watch.longest());
     // Its last words, to the end of the pipe.
     while let Ok(line) = survivor.lines.recv_timeout(PATIENCE) {
         survivor.said.push(line);
@@ -306,10 +324,23 @@ fn play(
             survivor.said
         ));
     }
-    judge(case, outcome.killed, noted, noted_survivor, &survivor.said)
+    let killed = outcome.killed;
+    outcome.killed |= noted.child().load(SeqCst) == child::KILLED;
+    outcome.is_reset_of_unread = killed
+        && has_left_unread(case, noted, noted_survivor)
+        && survivor.find("END Reset").is_some();
+    judge(case, killed, noted, noted_survivor, &survivor.said)
 }
 
-/// Holds what the survivor got against what the victim had noted.
+/// The killed had not read everything that had been written before its death: in this pattern the survivor only waits
+/// since.
+fn has_left_unread(case: &Case, noted: &Notes, survivor: &Notes) -> bool {
+    let written = survivor.taken_at_end().load(SeqCst);
+    let left_unread = written.saturating_sub(noted.received().load(SeqCst));
+    case.pattern == Pattern::Unread && left_unread > actor::UNREAD_TURN_BYTES
+}
+
+/// Holds what the survivor got against what the victim had noted. `killed`: the victim itself.
 fn judge(
     case: &Case,
     killed: bool,
@@ -331,6 +362,19 @@ fn judge(
     if received > begun {
         return wrong("more bytes than were ever sent");
     }
+    // Nothing of a stream perishes with a process whose relative goes on.
+    let child_only_rewinds = match &case.death {
+        Death::Step(label, _) => label.starts_with("Rewind"),
+        Death::Never => true,
+        Death::After(_) => false,
+    };
+    if case.pattern == Pattern::ChildDies
+        && !killed
+        && child_only_rewinds
+        && (kind != "Eof" || received != taken)
+    {
+        return wrong("bytes of the victim are missing, or an orderly end");
+    }
     // What the killed had not sent again is lost; a leave behind which nobody can put the bytes in order resets.
     let producer_lost = case.pattern.survivor_leaves() && (killed || kind == "Reset");
     if received < on_ring && !producer_lost {
@@ -341,28 +385,24 @@ fn judge(
     }
     let victim_received = noted.received().load(SeqCst);
     // Where the kernel carried what the killed had sent last, unread bells may turn its end into a reset.
-    let moves_carriers = ["Upgrade", "Retreat", "Rewind", "Leave", "Fin"];
+    let moves_carriers = [
+        "Upgrade", "Retreat", "Rewind", "Leave", "Fin", "Give", "Slot",
+    ];
+    // Others may have died for it, or moved it meanwhile.
+    let has_companions = case.pattern.companions() > 0;
     let by_ring = on_ring == taken
+        && !has_companions
         && matches!(&case.death, Death::Step(label, _)
             if !moves_carriers.iter().any(|steps| label.starts_with(steps)));
     if killed && by_ring && kind == "Reset" && survivor.begun().load(SeqCst) <= victim_received {
         return wrong("a reset, although the killed had left nothing unread");
     }
-    // Written before the death, for the survivor only waited since.
-    let left_unread = survivor
-        .taken_at_end()
-        .load(SeqCst)
-        .saturating_sub(victim_received);
-    if killed
-        && kind == "Eof"
-        && case.pattern == Pattern::Unread
-        && left_unread > actor::UNREAD_TURN_BYTES
-    {
+    if killed && kind == "Eof" && has_left_unread(case, noted, survivor) {
         return wrong("an orderly end, although the killed had left bytes unread");
     }
     let published =
         matches!(&case.death, Death::Step(label, _) if label == Label::SendPublish.name());
-    if killed && published && received <= taken && !producer_lost {
+    if killed && published && received <= taken && !producer_lost && !has_companions {
         return wrong("nothing of what was published last has arrived");
     }
     if !killed && kind != "Eof" && !case.pattern.may_reset() && case.pattern != Pattern::Sink {

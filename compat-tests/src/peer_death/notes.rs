@@ -14,7 +14,7 @@ impl Notes {
     /// Maps the file; makes it where there is none.
     pub fn open(path: &Path) -> Outcome<Notes> {
         Ok(Notes {
-            words: calls::shared_file_words(path, 8)?,
+            words: calls::shared_file_words(path, 9)?,
         })
     }
 
@@ -68,16 +68,29 @@ impl Notes {
         &self.words[6]
     }
 
+    /// What the victim's child does ([`super::actor::child`]).
+    #[must_use]
+    pub fn child(&self) -> &AtomicU64 {
+        &self.words[7]
+    }
+
+    /// When this end saw the end of the stream, in nanoseconds of the monotonic clock; 0 before.
+    #[must_use]
+    pub fn ended_at_ns(&self) -> &AtomicU64 {
+        &self.words[8]
+    }
+
     /// All words, for texts.
     #[must_use]
     pub fn describe(&self) -> String {
         format!(
-            "begun {} taken {} on ring {} received {} phase {}",
+            "begun {} taken {} on ring {} received {} phase {} child {}",
             self.begun().load(SeqCst),
             self.taken().load(SeqCst),
             self.taken_on_ring().load(SeqCst),
             self.received().load(SeqCst),
-            self.phase().load(SeqCst)
+            self.phase().load(SeqCst),
+            self.child().load(SeqCst)
         )
     }
 }

@@ -35,11 +35,22 @@ pub enum Pattern {
     PeerLeaves,
     /// As before, with kernel buffers too small for what the ring holds.
     PeerLeavesSmall,
+    /// As before, and not the victim dies but its fork child, which waits for bytes that do not come: the victim goes on,
+    /// and nothing is lost.
+    ChildDies,
+    /// More connections than slots, and the busy ones change: those that are quiet give their slots up, this one, too,
+    /// and find others.
+    Evicted,
+    /// Both write and read all the time, in a channel whose ring space others have taken: the connection moves to a larger
+    /// one.
+    Outgrown,
+    /// As before, and another process holds the survivor's end, too, which therefore cannot follow.
+    OutgrownAlone,
 }
 
 impl Pattern {
     /// All of them.
-    pub const ALL: [Pattern; 16] = [
+    pub const ALL: [Pattern; 20] = [
         Pattern::PingPong,
         Pattern::Stream,
         Pattern::Sink,
@@ -56,6 +67,10 @@ impl Pattern {
         Pattern::Leave,
         Pattern::PeerLeaves,
         Pattern::PeerLeavesSmall,
+        Pattern::ChildDies,
+        Pattern::Evicted,
+        Pattern::Outgrown,
+        Pattern::OutgrownAlone,
     ];
 
     /// The pattern of this name.
@@ -70,7 +85,30 @@ impl Pattern {
     /// which SWITCH.md §4 names as a limit.
     #[must_use]
     pub fn survivor_leaves(self) -> bool {
-        matches!(self, Pattern::PeerLeaves | Pattern::PeerLeavesSmall)
+        self == Pattern::PeerLeaves || self.has_small_buffers()
+    }
+
+    /// True with kernel buffers smaller than the ring.
+    #[must_use]
+    pub fn has_small_buffers(self) -> bool {
+        matches!(self, Pattern::PeerLeavesSmall | Pattern::ChildDies)
+    }
+
+    /// Connections beside the one that is judged.
+    #[must_use]
+    pub fn companions(self) -> usize {
+        match self {
+            Pattern::Evicted => 24,
+            // One would do.
+            Pattern::Outgrown | Pattern::OutgrownAlone => 2,
+            _ => 0,
+        }
+    }
+
+    /// `AXIO_SLOTS`, where there are to be few.
+    #[must_use]
+    pub fn slots(self) -> Option<u32> {
+        (self == Pattern::Evicted).then_some(16)
     }
 
     /// True when an orderly end of the victim may still reset the connection.

@@ -11,7 +11,7 @@ use crate::side::Side;
 use crate::side::waiting::eventually;
 
 /// `struct tcp_info` begins with the state.
-const TCP_INFO_ROOM: usize = 104;
+pub(super) const TCP_INFO_ROOM: usize = 104;
 
 impl Side {
     /// getsockopt(2) of an `int`.

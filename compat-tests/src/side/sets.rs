@@ -8,8 +8,8 @@ use crate::calls::epoll::{self, Change, Wait, event_names};
 use crate::side::Side;
 use crate::stage::Stage;
 
-/// How long a wait that must end by an event may take.
-pub const LONG_MS: i32 = 10_000;
+/// How long a wait that must end by an event may take: longer than a machine stands still.
+pub const LONG_MS: i32 = 30_000;
 /// How long a wait that must end by its time-out takes.
 pub const SHORT_MS: i32 = 40;
 
@@ -83,6 +83,12 @@ impl Set {
     /// Nothing is there, and nothing comes.
     pub fn reports_nothing(self, side: &mut Side) {
         self.waits(side, Wait::Plain(SHORT_MS));
+    }
+
+    /// What is there is reported once, and not again.
+    pub fn reports_once(self, side: &mut Side) {
+        self.reports(side);
+        self.reports_nothing(side);
     }
 
     /// Closes the set.

@@ -1,6 +1,7 @@
 //! The methods that move bytes: each makes one call on the descriptor under test and writes its answer down.
 
 use std::os::fd::RawFd;
+use std::time::Instant;
 
 use crate::calls::answer::{Answer, shown as shown_answer};
 use crate::calls::connection::Address;
@@ -302,6 +303,26 @@ impl Side {
             }
         }
         sent
+    }
+
+    /// Sends to nobody who reads until a call fails, which is written down under its `name`: the bytes sent, and when that
+    /// call began. `send` makes one call behind so many bytes; its answer, and how many it sent.
+    pub fn sends_until_refused(
+        &mut self,
+        name: &str,
+        mut send: impl FnMut(&mut Side, u64) -> (Answer, u64),
+    ) -> (u64, Instant) {
+        let mut sent = 0;
+        while sent < 64 << 20 {
+            let started = Instant::now();
+            let (answer, bytes) = send(self, sent);
+            sent += bytes;
+            if let Err(errno) = answer {
+                self.say(&format!("{name} = -1 {errno}"));
+                return (sent, started);
+            }
+        }
+        self.fail("64 MiB went in without a reader");
     }
 
     /// Receives exactly this many bytes by recv(2), however many calls it takes; returned, not written down.

@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::calls::{options, processes, readiness};
 use crate::side::Side;
+use crate::side::questions::TCP_INFO_ROOM;
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a thread must have been seen asleep: more than the 20 ms that cases ask for by [`Side::waits_at_least_ms`].
+const ASLEEP: Duration = Duration::from_millis(25);
 
 impl Side {
     /// Sleeps.
@@ -29,12 +33,16 @@ impl Side {
         }
     }
 
-    /// Waits until poll(2) reports one of these events.
+    /// Waits until poll(2) reports one of these events, and the kernel has done all that goes with it: poll takes no lock
+    /// and may find a reset half told, an error without the ends (tcp_reset, tcp_done in net/ipv4), where a request for
+    /// TCP_INFO waits for the segment's other effects.
     pub fn until_poll(&mut self, events: i16) {
         let started = Instant::now();
         loop {
             let (_, seen) = readiness::poll_one(self.fd, events, 100);
             if seen & events != 0 {
+                let _ =
+                    options::get_bytes(self.fd, libc::IPPROTO_TCP, libc::TCP_INFO, TCP_INFO_ROOM);
                 return;
             }
             if started.elapsed() > PATIENCE {
@@ -95,6 +103,26 @@ impl Side {
         });
     }
 
+    /// Waits until nothing of a process is left but its number: its descriptors are closed by then, in whatever order.
+    pub fn until_gone(&mut self, process: i32) {
+        let gone = || {
+            states_of(process)
+                .iter()
+                .all(|(_, state)| matches!(state, 'Z' | 'X'))
+        };
+        if !eventually(gone) {
+            self.fail(&format!("process {process} does not end"));
+        }
+    }
+
+    /// Writes down whether a call that began then has taken at least so long. Never an upper bound.
+    pub fn says_whether_it_waited_ms(&mut self, floor_ms: u64, started: Instant) {
+        // Kernel timers are rounded to ticks: a time-out of 100 ms may be over some microseconds early.
+        let waited =
+            started.elapsed() + Duration::from_millis(5) >= Duration::from_millis(floor_ms);
+        self.say(&format!("waited at least {floor_ms} ms: {waited}"));
+    }
+
     /// Runs a call and writes down whether it took at least so long. Never an upper bound.
     pub fn waits_at_least_ms<Value>(
         &mut self,
@@ -103,10 +131,7 @@ impl Side {
     ) -> Value {
         let started = Instant::now();
         let value = act(self);
-        // Kernel timers are rounded to ticks: a time-out of 100 ms may be over some microseconds early.
-        let waited =
-            started.elapsed() + Duration::from_millis(5) >= Duration::from_millis(floor_ms);
-        self.say(&format!("waited at least {floor_ms} ms: {waited}"));
+        self.says_whether_it_waited_ms(floor_ms, started);
         value
     }
 }
@@ -126,19 +151,38 @@ pub fn eventually(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 /// Waits until a condition about sleeping threads has held for a while: a thread on its way into a call sleeps, too,
-/// but not for long.
+/// but not for long. The while begins behind the first look that finds it, so what slept then has slept for all of it,
+/// however late this thread began to look.
 fn stays_true(mut holds: impl FnMut() -> bool) -> bool {
-    std::thread::sleep(Duration::from_millis(20));
+    let mut since = None;
     let mut looks_in_a_row = 0;
     eventually(|| {
-        looks_in_a_row = if holds() { looks_in_a_row + 1 } else { 0 };
+        let now = Instant::now();
+        if holds() {
+            let since = *since.get_or_insert_with(Instant::now);
+            looks_in_a_row += 1;
+            if looks_in_a_row >= 3 && now.saturating_duration_since(since) >= ASLEEP {
+                return true;
+            }
+        } else {
+            since = None;
+            looks_in_a_row = 0;
+        }
         std::thread::sleep(Duration::from_millis(3));
-        looks_in_a_row >= 3
+        false
     })
 }
 
 /// The threads of a process, and whether each of them sleeps in the kernel.
 fn threads_of(process: i32) -> Vec<(i32, bool)> {
+    states_of(process)
+        .into_iter()
+        .map(|(thread, state)| (thread, state == 'S'))
+        .collect()
+}
+
+/// The threads of a process and their states as proc(5) has them; nothing of a process that is no more.
+fn states_of(process: i32) -> Vec<(i32, char)> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
         return Vec::new();
     };
@@ -148,10 +192,8 @@ fn threads_of(process: i32) -> Vec<(i32, bool)> {
             let number = thread.file_name().to_string_lossy().parse().ok()?;
             let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
             // The name before the state may contain anything, also a parenthesis.
-            Some((
-                number,
-                stat.rsplit(')').next()?.trim_start().starts_with('S'),
-            ))
+            let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
+            Some((number, state))
         })
         .collect()
 }

@@ -50,7 +50,10 @@ impl Board {
         14 paced "Not 0: the shim answers, so writers wait for forced switches."
         15 split "Looks since whose predecessor one direction moved bytes by ring and the other one by kernel, without a switch."
         16 wanting "Not 0: the side controls switches, and what it writes goes by kernel."
-        17 holds "Chunks of a long stream that were held back meanwhile."
+        17 holds "Chunks that were held back meanwhile, or for the direction that has switched less."
+        18 forced_out "Switches of what this side sends that fell between its own request for the kernel and the ring's return."
+        19 forced_in "Switches of what it receives, likewise."
+        20 fewer_switches "Those of the direction that has fewer."
     }
 
     /// Books a chunk that a reader with competitors received: finds its place, refuses a byte seen before.

@@ -12,13 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// Without any byte in either direction for so long, the side calls itself hanging. Pauses are a thousand times shorter.
-const HANG: Duration = Duration::from_secs(20);
+const HANG: Duration = Duration::from_secs(120);
+
+/// After so long without a byte, what this side has sent is looked for in the kernel.
+const UNSENT_AFTER: Duration = Duration::from_secs(1);
 
 /// In a seed that leaves, switches are forced in this first part of both directions only.
 pub const LAST_TOGGLE_PERCENT: u64 = 55;
 
 /// A side that wants the ring asks again after this time on the kernel.
 const INSIST: Duration = Duration::from_millis(20);
+
+/// A direction that has not come on the ring by then, while the other one is there, is not waited for.
+const LONGEST_FOR_BOTH: Duration = Duration::from_millis(12);
 
 /// The running thread.
 pub struct Controller {
@@ -69,8 +75,13 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
     let mut next_toggle = progress(side) + random.below(total / 64 + 1);
     let mut wanted_since = Instant::now();
     let mut last = (progress(side), Instant::now());
+    let mut last_unsent = 0;
     let mut before: Option<Status> = None;
     let mut was_on_ring = false;
+    // From a request for the kernel until both directions are on the ring again, as asked: what switches has been forced.
+    let mut is_forcing = false;
+    // Three times in four both directions are to be taken from the ring, else whichever is there.
+    let mut waits_for_both = false;
     while !stopping.load(SeqCst) {
         std::thread::sleep(Duration::from_micros(random.between(100, 1500)));
         if side.board.failed().load(SeqCst) != 0 {
@@ -79,8 +90,16 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
         let position = progress(side);
         if position != last.0 {
             last = (position, Instant::now());
-        } else if last.1.elapsed() > HANG {
-            report_hang(side);
+        } else if last.1.elapsed() > UNSENT_AFTER {
+            // Bytes that this side has sent may move for a long time after: into a receive buffer of 4 KiB Linux sends a
+            // piece of two every 200 ms, once its window was shut (net/ipv4/tcp_output.c, __tcp_select_window).
+            let unsent = calls::unsent_bytes(side.descriptor).unwrap_or(0);
+            if unsent < last_unsent {
+                last.1 = Instant::now();
+            } else if last.1.elapsed() > HANG {
+                report_hang(side);
+            }
+            last_unsent = unsent;
         }
         if own.interrupts != Interrupts::Off {
             interrupt(side, &mut random);
@@ -89,12 +108,18 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
             continue;
         };
         let board = &side.board;
-        board.switches().store(
-            u64::from(state.switches_out) + u64::from(state.switches_in),
-            SeqCst,
-        );
+        count_switches(side, &state);
         if before.is_some_and(|before| moved_by_both_carriers(&before, &state)) {
             board.split().fetch_add(1, SeqCst);
+        }
+        if let Some(before) = before
+            && is_forcing
+        {
+            let news = |now: u32, before: u32| u64::from(now.wrapping_sub(before));
+            let sent = news(state.switches_out, before.switches_out);
+            board.forced_out().fetch_add(sent, SeqCst);
+            let received = news(state.switches_in, before.switches_in);
+            board.forced_in().fetch_add(received, SeqCst);
         }
         before = Some(state);
         if !own.controls {
@@ -109,20 +134,28 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
         board.wanting().store(u64::from(!is_on_ring), SeqCst);
         if side.plan.is_large && is_on_ring && !was_on_ring {
             next_toggle = position + random.between(total / 64, total / 12);
+            board.holds().store(0, SeqCst);
             wanted_since = Instant::now();
         }
         was_on_ring = is_on_ring;
+        is_forcing &=
+            !(asked_for_ring && state.switches_out % 2 == 1 && state.switches_in % 2 == 1);
         if !asked_for_ring {
             request(side, true);
             asked_for_ring = true;
+            waits_for_both = !side.plan.is_large && !random.one_in(4);
             wanted_since = Instant::now();
             next_toggle = position + random.below(total / 64 + 1);
         } else if is_on_ring
             && may_toggle()
+            && (!waits_for_both
+                || (state.switches_out % 2 == 1 && state.switches_in % 2 == 1)
+                || wanted_since.elapsed() > LONGEST_FOR_BOTH)
             && (position >= next_toggle || wanted_since.elapsed() > longest_on_ring)
         {
             request(side, false);
             asked_for_ring = false;
+            is_forcing = true;
             board.toggles().fetch_add(1, SeqCst);
         } else if !is_on_ring && wanted_since.elapsed() > INSIST {
             // The shim may have found a retreat of its own necessary and wait for new evidence: a program that asks
@@ -132,11 +165,16 @@ fn control(side: &'static Side, stopping: &AtomicBool) {
         }
     }
     if let Ok(state) = status::status(side.descriptor) {
-        side.board.switches().store(
-            u64::from(state.switches_out) + u64::from(state.switches_in),
-            SeqCst,
-        );
+        count_switches(side, &state);
     }
+}
+
+fn count_switches(side: &Side, state: &Status) {
+    let (sent, received) = (u64::from(state.switches_out), u64::from(state.switches_in));
+    side.board.switches().store(sent + received, SeqCst);
+    side.board
+        .fewer_switches()
+        .store(sent.min(received), SeqCst);
 }
 
 /// True when no direction has switched between two looks, and one of them moved bytes by ring, the other one by kernel.

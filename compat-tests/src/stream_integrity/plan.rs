@@ -32,10 +32,14 @@ pub struct Plan {
     pub burst_bytes: u64,
     /// Neither side ends its direction before it has received everything.
     pub end_after_receipt: bool,
+    /// How often a writer holds back for the direction that has switched less; more when a seed is played again.
+    pub most_holds: u64,
     /// The client, the server.
     pub sides: [SidePlan; 2],
 }
 
+/// Chunks that a side's writers hold back for the direction that has switched less, the first time a seed is played.
+pub const USUAL_HOLDS: u64 = 600;
 /// Bytes of one warm-up message of one side.
 pub const WARM_UP_BYTES: u64 = 64;
 
@@ -97,6 +101,7 @@ impl Plan {
             warm_up_rounds,
             burst_bytes,
             end_after_receipt: leaves,
+            most_holds: USUAL_HOLDS,
             sides,
         };
         if let Some(idle) = idle {
@@ -143,6 +148,9 @@ impl Plan {
         if self.is_basic {
             list.push("--basic".to_owned());
         }
+        if self.most_holds != USUAL_HOLDS {
+            list.extend(["--holds".to_owned(), self.most_holds.to_string()]);
+        }
         list
     }
 
@@ -169,6 +177,20 @@ impl Plan {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.sides.iter().all(|side| side.bytes >= self.base_bytes)
+    }
+
+    /// True when both directions carry bytes behind the warm-up.
+    #[must_use]
+    pub fn is_two_way(&self) -> bool {
+        self.sides.iter().all(|side| !side.is_idle)
+    }
+
+    /// The same, with writers that wait for longer for the direction that has switched less: one whose reader takes three
+    /// hundred bytes at a time is on the ring when little is under way, and that takes time.
+    #[must_use]
+    pub fn held_longer(mut self, times: u64) -> Plan {
+        self.most_holds = USUAL_HOLDS * times;
+        self
     }
 
     /// One seed for a long stream: threads that block, few switches for each byte.

@@ -39,8 +39,10 @@ pub enum End {
 /// Exit code of a process that found an error and told it.
 pub const EXIT_FAILED: i32 = 3;
 
-/// Switches of the forced kind wanted of each seed, before its last third.
+/// Forced switches wanted of each seed: from a request for the kernel until the ring, asked for again, is back.
 pub const WANTED_SWITCHES: u64 = 20;
+/// So many of them in each direction count as both, where none is idle.
+pub const WANTED_EACH_WAY: u64 = 5;
 
 /// Everything a side's threads share.
 pub struct Side {

@@ -1,5 +1,7 @@
 //! The command lines of the test programs: `--name value` and `--flag`, nothing else, misspelt ones refused.
 
+use crate::command::own_program;
+use crate::library;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ impl Arguments {
     /// Reads the process's arguments; prints help or a refusal and ends the process where that is the answer.
     #[must_use]
     pub fn from_command_line(program: &str, idea: &str, known: &[Known]) -> Arguments {
+        library::answer_if_asked();
         match Arguments::parse(std::env::args().skip(1), known) {
             Ok(Some(arguments)) => arguments,
             Ok(None) => {
@@ -110,12 +113,16 @@ impl Arguments {
         }
     }
 
-    /// The path of the shim given with `--library`, absolute; ends the process when there is no such file.
+    /// The path of the shim given with `--library`, absolute; ends the process when there is no such file, or a library
+    /// that does nothing.
     #[must_use]
     pub fn library(&self) -> Option<PathBuf> {
         let text = self.text("--library")?;
         match std::fs::canonicalize(text) {
-            Ok(path) => Some(path),
+            Ok(path) => match library::must_answer(&own_program(), &path) {
+                Ok(()) => Some(path),
+                Err(error) => refuse(&error),
+            },
             Err(error) => refuse(&format!("--library {text}: {error}")),
         }
     }

@@ -31,6 +31,27 @@ impl Report {
         Ok(report)
     }
 
+    /// The reports of a program's processes, one for each process that ended in an orderly way, in the order of their ids.
+    pub fn of_each_process(path: &Path, program: &str) -> Result<Vec<Report>, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("the report {}: {error}", path.display()))?;
+        let mut reports = Vec::new();
+        for line in text.lines() {
+            let value = serde_json::from_str::<serde_json::Value>(line)
+                .map_err(|error| format!("{error} in {line:?}"))?;
+            if value["program"] == program {
+                let mut report = Report {
+                    lines: 1,
+                    ..Report::default()
+                };
+                collect(&value, String::new(), &mut report.numbers);
+                reports.push((value["pid"].as_u64(), report));
+            }
+        }
+        reports.sort_by_key(|(process, _)| *process);
+        Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
     /// The sum for a counter, wherever in the line it stands.
     #[must_use]
     pub fn sum(&self, name: &str) -> u64 {

@@ -44,15 +44,19 @@ fn echo(side: &mut Side) -> usize {
 fn one_epoll_set_hears_two_peer_processes(stage: &mut Stage) {
     const ROUNDS: u32 = 300;
     let mut child = None;
+    let mut has_accepted = -1;
     // The far process and a child of it connect to the near one (or the near one to both): two peers, two channels.
     stage.listen(|_| {});
     let address = stage.listening_address();
     let family = stage.family();
     let near_connects = stage.kind.near_connects;
     stage.far(|far| {
+        let (hears, tells) = far.must(files::pipe(libc::O_CLOEXEC));
+        has_accepted = hears;
         child = Some(far.fork(|child, _| {
             if near_connects {
                 child.accepts();
+                let _ = transfer::write(tells, b"a");
             } else {
                 child.open_socket(family);
                 child.must(connection::connect(child.fd, &address));
@@ -75,7 +79,8 @@ fn one_epoll_set_hears_two_peer_processes(stage: &mut Stage) {
     });
     stage.far(|far| {
         if near_connects {
-            far.nap_ms(50);
+            let told = transfer::read(has_accepted, &mut [0; 1]);
+            far.must(told);
         } else {
             far.open_socket(family);
             far.must(connection::connect(far.fd, &address));

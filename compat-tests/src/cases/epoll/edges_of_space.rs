@@ -1,7 +1,7 @@
 //! Edges of space: only after a refusal, and never by a bell (POSIX.md rows 12 and 13).
 
 use crate::calls::epoll::{self, Wait};
-use crate::calls::transfer;
+use crate::calls::{options, transfer};
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
 use crate::cases::forks::talk;
@@ -24,6 +24,12 @@ pub const CASES: &[Case] = &[
     case!("epoll edge", wakes_for_bytes_bring_no_edge_of_space)
         .rows(&[12])
         .kinds(TWO_KINDS),
+    case!("epoll edge", room_that_comes_with_a_ring_is_an_edge)
+        .rows(&[12])
+        .kinds(TWO_KINDS)
+        .proof(Proof::BeganOnRing(
+            "the kernel is filled, and the ring comes back behind it",
+        )),
 ];
 
 fn space_comes_as_an_edge_only_after_a_refusal(stage: &mut Stage) {
@@ -73,6 +79,35 @@ fn arriving_bytes_are_no_edge_for_who_asks_for_space(stage: &mut Stage) {
         near.arrived(1);
         set.reports_nothing(near);
         near.receives(1);
+        set.reports_nothing(near);
+    });
+    talk(stage);
+}
+
+fn room_that_comes_with_a_ring_is_an_edge(stage: &mut Stage) {
+    let set = watching(stage, OUT | ET, 1);
+    let sent = stage.near_says(|near| {
+        set.reports(near);
+        let _ = options::accelerate(near.fd, false);
+        let sent = near.fill(311);
+        let _ = options::accelerate(near.fd, true);
+        sent as i64
+    });
+    stage.far(|far| far.receives_stream(311, 0, sent as usize));
+    // A receive that comes to a rest moves a direction in which nothing is sent; nobody has asked the set meanwhile.
+    for _ in 0..4 {
+        stage.far(|far| {
+            let _ = transfer::recv(far.fd, &mut [0; 8], libc::MSG_DONTWAIT);
+            far.send_all(b"x");
+        });
+        stage.near(|near| {
+            near.arrived(1);
+            near.receives(1);
+            let _ = transfer::recv(near.fd, &mut [0; 8], libc::MSG_DONTWAIT);
+        });
+    }
+    stage.near(|near| {
+        set.reports(near);
         set.reports_nothing(near);
     });
     talk(stage);

@@ -1,10 +1,11 @@
 //! Sets that hold pipes, timers and counters beside connections.
 
 use crate::calls::epoll::{self, Change, Wait};
-use crate::calls::{files, transfer};
+use crate::calls::{files, processes, readiness, transfer};
 use crate::case;
 use crate::case::{Case, TWO_KINDS};
 use crate::cases::forks::talk;
+use crate::side::Side;
 use crate::side::sets::events::{IN, OUT, RDHUP};
 use crate::side::sets::{LONG_MS, Set};
 use crate::stage::Stage;
@@ -37,7 +38,7 @@ fn a_set_mixed_with_a_pipe_a_timer_and_a_counter(stage: &mut Stage) {
         set.control(near, Change::Add, timer, IN, 3);
         set.control(near, Change::Add, counter, IN | OUT, 4);
         set.control(near, Change::Add, tells, OUT, 5);
-        near.nap_ms(10);
+        let _ = readiness::poll_one(timer, libc::POLLIN, LONG_MS);
         set.reports(near);
         near.must(transfer::write(tells, b"p"));
         // While a ring has events, a set asks the kernel for the others every 50 µs (READINESS.md 6).
@@ -64,9 +65,10 @@ fn other_descriptors_wake_a_set_of_a_quiet_connection(stage: &mut Stage) {
         let (hears, tells) = near.must(files::pipe(0));
         set.add(near, IN | RDHUP, 1);
         set.control(near, Change::Add, hears, IN, 2);
+        let own = processes::own_thread();
         for _ in 0..5 {
             let writer = std::thread::spawn(move || {
-                std::thread::sleep(std::time::Duration::from_millis(15));
+                Side::thread_asleep(own);
                 transfer::write(tells, b"p")
             });
             set.waits(near, Wait::Plain(-1));

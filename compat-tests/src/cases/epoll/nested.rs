@@ -78,18 +78,12 @@ fn an_edge_triggered_outer_set(stage: &mut Stage) {
         outer.control(near, Change::Add, inner.fd, IN | ET, 2);
     });
     for _ in 0..3 {
-        stage.together(
-            |near| {
-                outer.reports(near);
-                inner.reports(near);
-                near.receives(4);
-                inner.reports_nothing(near);
-            },
-            |far| {
-                far.other_asleep();
-                let _ = far.send(b"wake", 0);
-            },
-        );
+        stage.woken_by(b"wake", |near| {
+            outer.reports(near);
+            inner.reports(near);
+            near.receives(4);
+            inner.reports_nothing(near);
+        });
     }
     talk(stage);
 }
@@ -139,23 +133,17 @@ fn a_set_is_polled(stage: &mut Stage) {
         near.say(&format!("poll of the set = {answer:?} {events:#x}"));
     });
     for _ in 0..3 {
-        stage.together(
-            |near| {
-                let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, LONG_MS);
-                near.say(&format!("poll of the set = {answer:?} {events:#x}"));
-                let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, 0);
-                near.say(&format!("again = {answer:?} {events:#x}"));
-                set.reports(near);
-                near.receives(4);
-                set.reports_nothing(near);
-                let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, 0);
-                near.say(&format!("drained = {answer:?} {events:#x}"));
-            },
-            |far| {
-                far.other_asleep();
-                let _ = far.send(b"wake", 0);
-            },
-        );
+        stage.woken_by(b"wake", |near| {
+            let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, LONG_MS);
+            near.say(&format!("poll of the set = {answer:?} {events:#x}"));
+            let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, 0);
+            near.say(&format!("again = {answer:?} {events:#x}"));
+            set.reports(near);
+            near.receives(4);
+            set.reports_nothing(near);
+            let (answer, events) = readiness::poll_one(set.fd, libc::POLLIN, 0);
+            near.say(&format!("drained = {answer:?} {events:#x}"));
+        });
     }
     talk(stage);
 }
@@ -167,23 +155,17 @@ fn a_set_is_selected(stage: &mut Stage) {
         set.add(near, IN, 1);
     });
     for _ in 0..3 {
-        stage.together(
-            |near| {
-                let found = selects::select(&[set.fd], &[], &[], Some(10_000));
-                near.say(&format!(
-                    "select of the set = {}",
-                    found.is_readable(set.fd)
-                ));
-                set.reports(near);
-                near.receives(4);
-                let found = selects::select(&[set.fd], &[], &[], Some(20));
-                near.say(&format!("drained = {}", found.is_readable(set.fd)));
-            },
-            |far| {
-                far.other_asleep();
-                let _ = far.send(b"wake", 0);
-            },
-        );
+        stage.woken_by(b"wake", |near| {
+            let found = selects::select(&[set.fd], &[], &[], Some(i64::from(LONG_MS)));
+            near.say(&format!(
+                "select of the set = {}",
+                found.is_readable(set.fd)
+            ));
+            set.reports(near);
+            near.receives(4);
+            let found = selects::select(&[set.fd], &[], &[], Some(20));
+            near.say(&format!("drained = {}", found.is_readable(set.fd)));
+        });
     }
     talk(stage);
 }
@@ -199,19 +181,12 @@ fn a_nested_set_of_edges(stage: &mut Stage) {
         outer.reports_nothing(near);
     });
     for _ in 0..3 {
-        stage.together(
-            |near| {
-                outer.reports(near);
-                inner.reports(near);
-                inner.reports_nothing(near);
-                outer.reports_nothing(near);
-                near.receives(4);
-            },
-            |far| {
-                far.other_asleep();
-                let _ = far.send(b"wake", 0);
-            },
-        );
+        stage.woken_by(b"wake", |near| {
+            outer.reports(near);
+            inner.reports_once(near);
+            outer.reports_nothing(near);
+            near.receives(4);
+        });
     }
     talk(stage);
 }

@@ -103,16 +103,10 @@ fn both_numbers_of_a_connection_are_registered(stage: &mut Stage) {
         set.reports_nothing(near);
         near.must(connection::close(copy));
     });
-    stage.together(
-        |near| {
-            set.reports(near);
-            near.receives(4);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        set.reports(near);
+        near.receives(4);
+    });
 }
 
 fn a_connection_is_moved_over_a_registered_one(stage: &mut Stage) {

@@ -38,8 +38,7 @@ fn one_shot_registrations_report_once(stage: &mut Stage) {
     });
     stage.near(|near| {
         near.arrived(2);
-        set.reports(near);
-        set.reports_nothing(near);
+        set.reports_once(near);
     });
     stage.far(|far| {
         let _ = far.send(b"c", 0);
@@ -48,24 +47,16 @@ fn one_shot_registrations_report_once(stage: &mut Stage) {
         near.arrived(3);
         set.reports_nothing(near);
         set.modify(near, IN | ONESHOT, 2);
-        set.reports(near);
-        set.reports_nothing(near);
+        set.reports_once(near);
         near.receives(3);
         set.modify(near, IN | OUT | ONESHOT, 3);
-        set.reports(near);
-        set.reports_nothing(near);
+        set.reports_once(near);
     });
-    stage.together(
-        |near| {
-            set.modify(near, IN | ONESHOT, 4);
-            set.reports(near);
-            near.receives(1);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"d", 0);
-        },
-    );
+    stage.woken_by(b"d", |near| {
+        set.modify(near, IN | ONESHOT, 4);
+        set.reports(near);
+        near.receives(1);
+    });
     talk(stage);
 }
 
@@ -85,32 +76,23 @@ fn a_spent_one_shot_registration_hides_even_the_end(stage: &mut Stage) {
         near.receives(4);
         set.reports_nothing(near);
         set.modify(near, RDHUP | ONESHOT, 2);
-        set.reports(near);
-        set.reports_nothing(near);
+        set.reports_once(near);
     });
 }
 
 fn exclusive_registrations_report_like_others(stage: &mut Stage) {
-    stage.together(
-        |near| {
-            let set = Set::new(near);
-            set.add(near, IN | EXCLUSIVE, 1);
-            set.reports_nothing(near);
-            set.reports(near);
-            near.receives(4);
-            set.reports_nothing(near);
-            set.modify(near, IN, 2);
-            let fd = near.fd;
-            set.control(near, Change::Del, fd, 0, 0);
-            set.add(near, IN | OUT | EXCLUSIVE, 3);
-            set.reports(near);
-        },
-        |far| {
-            far.nap_ms(80);
-            far.other_asleep();
-            let _ = far.send(b"data", 0);
-        },
-    );
+    let set = watching(stage, IN | EXCLUSIVE, 1);
+    stage.near(|near| set.reports_nothing(near));
+    stage.woken_by(b"data", |near| {
+        set.reports(near);
+        near.receives(4);
+        set.reports_nothing(near);
+        set.modify(near, IN, 2);
+        let fd = near.fd;
+        set.control(near, Change::Del, fd, 0, 0);
+        set.add(near, IN | OUT | EXCLUSIVE, 3);
+        set.reports(near);
+    });
     talk(stage);
 }
 

@@ -4,7 +4,8 @@ use crate::calls::epoll::Change;
 use crate::calls::{connection, files, transfer};
 use crate::case;
 use crate::case::{Case, Proof, TWO_KINDS};
-use crate::cases::forks::{child_of, talk};
+use crate::cases::forks::{child_of, reap, talk};
+use crate::side::Side;
 use crate::side::sets::events::{ET, IN};
 use crate::side::sets::{Set, watching};
 use crate::stage::Stage;
@@ -58,93 +59,40 @@ fn a_forked_child_changes_the_parents_epoll_set(stage: &mut Stage) {
         set.reports_nothing(near);
         near.receives(4);
         set.add(near, IN, 80);
-        if let Some(child) = child.take() {
-            child.reap(near);
-        }
+        reap(near, &mut child);
     });
-    stage.together(
-        |near| {
-            set.reports(near);
-            near.receives(4);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        set.reports(near);
+        near.receives(4);
+    });
     talk(stage);
 }
 
-fn a_forked_child_waits_in_the_set_it_inherited(stage: &mut Stage) {
-    let mut set = Set { fd: -1 };
+/// A child is woken three times in the set it chooses, and ends; then the parent is woken in its own. `besides` is what
+/// the parent does after each turn of the child.
+fn child_is_woken(
+    stage: &mut Stage,
+    set_of_child: impl FnOnce(&mut Side, Set) -> Set,
+    besides: impl Fn(&mut Side, Set),
+) {
     let mut child = None;
+    let set = watching(stage, IN, 5);
     let process = stage.near_says(|near| {
-        set = Set::new(near);
-        set.add(near, IN, 5);
-        let inherited = set;
-        child = Some(near.fork(move |child, turns| {
-            for _ in 0..3 {
-                inherited.reports(child);
-                child.receives(4);
-                turns.next(child);
-            }
-        }));
-        near.must(Ok::<_, String>(child_of(&mut child).process))
-            .into()
-    }) as i32;
-    for _ in 0..3 {
-        stage.together(
-            |near| {
-                child_of(&mut child).turn(near);
-            },
-            |far| {
-                far.process_asleep(process);
-                let _ = far.send(b"wake", 0);
-            },
-        );
-    }
-    stage.near(|near| {
-        child_of(&mut child).turn(near);
-        if let Some(child) = child.take() {
-            child.reap(near);
-        }
-    });
-    stage.together(
-        |near| {
-            set.reports(near);
-            near.receives(4);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"last", 0);
-        },
-    );
-    talk(stage);
-}
-
-fn a_forked_child_makes_a_set_of_its_own(stage: &mut Stage) {
-    let mut set = Set { fd: -1 };
-    let mut child = None;
-    let process = stage.near_says(|near| {
-        set = Set::new(near);
-        set.add(near, IN, 5);
         child = Some(near.fork(|child, turns| {
-            let own = Set::new(child);
-            own.add(child, IN | ET, 6);
+            let own = set_of_child(child, set);
             for _ in 0..3 {
                 own.reports(child);
                 child.receives(4);
                 turns.next(child);
             }
         }));
-        near.must(Ok::<_, String>(child_of(&mut child).process))
-            .into()
+        i64::from(child_of(&mut child).process)
     }) as i32;
     for _ in 0..3 {
         stage.together(
             |near| {
                 child_of(&mut child).turn(near);
-                set.reports_nothing(near);
+                besides(near, set);
             },
             |far| {
                 far.process_asleep(process);
@@ -154,19 +102,28 @@ fn a_forked_child_makes_a_set_of_its_own(stage: &mut Stage) {
     }
     stage.near(|near| {
         child_of(&mut child).turn(near);
-        if let Some(child) = child.take() {
-            child.reap(near);
-        }
+        reap(near, &mut child);
     });
-    stage.together(
-        |near| {
-            set.reports(near);
-            near.receives(4);
+    stage.woken_by(b"last", |near| {
+        set.reports(near);
+        near.receives(4);
+    });
+}
+
+fn a_forked_child_waits_in_the_set_it_inherited(stage: &mut Stage) {
+    child_is_woken(stage, |_, inherited| inherited, |_, _| {});
+    talk(stage);
+}
+
+fn a_forked_child_makes_a_set_of_its_own(stage: &mut Stage) {
+    child_is_woken(
+        stage,
+        |child, _| {
+            let own = Set::new(child);
+            own.add(child, IN | ET, 6);
+            own
         },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"last", 0);
-        },
+        |near, set| set.reports_nothing(near),
     );
 }
 
@@ -186,16 +143,10 @@ fn a_forked_child_that_ends_leaves_the_set_alone(stage: &mut Stage) {
         }
     });
     for _ in 0..3 {
-        stage.together(
-            |near| {
-                set.reports(near);
-                near.receives(4);
-            },
-            |far| {
-                far.other_asleep();
-                let _ = far.send(b"wake", 0);
-            },
-        );
+        stage.woken_by(b"wake", |near| {
+            set.reports(near);
+            near.receives(4);
+        });
     }
     talk(stage);
 }

@@ -51,18 +51,12 @@ fn time_outs_of_every_form(stage: &mut Stage) {
         set.waits(near, Wait::Nanoseconds(Some(1)));
         set.waits(near, Wait::Nanoseconds(Some(-1)));
     });
-    stage.together(
-        |near| {
-            let set = Set::new(near);
-            set.add(near, IN, 1);
-            set.waits(near, Wait::Nanoseconds(None));
-            near.receives(4);
-        },
-        |far| {
-            far.other_asleep();
-            let _ = far.send(b"wake", 0);
-        },
-    );
+    stage.woken_by(b"wake", |near| {
+        let set = Set::new(near);
+        set.add(near, IN, 1);
+        set.waits(near, Wait::Nanoseconds(None));
+        near.receives(4);
+    });
     talk(stage);
 }
 

@@ -75,13 +75,8 @@ fn system_with_an_open_connection(stage: &mut Stage) {
 }
 
 fn system_behind_the_end_of_the_stream(stage: &mut Stage) {
-    stage.far(|far| {
-        let _ = far.send(b"unread", 0);
-        let _ = far.shutdown(libc::SHUT_WR);
-    });
+    stage.far_sends_and_ends(b"unread");
     stage.near(|near| {
-        near.arrived(6);
-        near.end_arrived();
         run_system(near);
         near.receives(6);
         let _ = near.recv(1, 0);

@@ -5,8 +5,11 @@ use crate::calls::programs::{self, Exec};
 use crate::calls::{connection, files};
 use crate::case;
 use crate::case::{Case, Proof};
-use crate::cases::forks::talk;
+use crate::cases::forks::{reap, talk};
+use crate::side::Side;
+use crate::side::children::Child;
 use crate::stage::Stage;
+use std::os::fd::RawFd;
 
 /// The family.
 pub const CASES: &[Case] = &[
@@ -28,6 +31,19 @@ pub const CASES: &[Case] = &[
         .proof(Proof::AtLeast(6)),
 ];
 
+/// Executes a program that holds what it inherits until the number that comes with it is closed.
+fn idle_program(near: &mut Side) -> (Child, RawFd) {
+    let (hears, tells) = near.must(files::pipe(0));
+    near.must(files::fcntl(tells, libc::F_SETFD, libc::FD_CLOEXEC));
+    let gate = hears.to_string();
+    let arguments = ["idle", &gate];
+    let mut child = exec_in_child(near, Exec::Execve, &helper(), &arguments, no_library());
+    child.begin(near);
+    near.must(connection::close(hears));
+    child.has_executed(near);
+    (child, tells)
+}
+
 fn an_executed_program_does_not_get_a_close_on_exec_socket(stage: &mut Stage) {
     let mut program = None;
     let mut held = -1;
@@ -37,22 +53,9 @@ fn an_executed_program_does_not_get_a_close_on_exec_socket(stage: &mut Stage) {
     stage.near(|near| {
         near.arrived(6);
         closes_on_exec(near);
-        let (hears, tells) = near.must(files::pipe(0));
-        near.must(files::fcntl(tells, libc::F_SETFD, libc::FD_CLOEXEC));
-        let gate = hears.to_string();
-        let mut child = exec_in_child(
-            near,
-            Exec::Execve,
-            &helper(),
-            &["idle", &gate],
-            no_library(),
-        );
-        child.begin(near);
-        near.must(connection::close(hears));
-        child.has_executed(near);
+        let idle = idle_program(near);
         near.receives(6);
-        program = Some(child);
-        held = tells;
+        (program, held) = (Some(idle.0), idle.1);
     });
     talk(stage);
     stage.near(|near| near.close());
@@ -62,9 +65,7 @@ fn an_executed_program_does_not_get_a_close_on_exec_socket(stage: &mut Stage) {
     });
     stage.near(|near| {
         near.must(connection::close(held));
-        if let Some(child) = program.take() {
-            child.reap(near);
-        }
+        reap(near, &mut program);
     });
 }
 
@@ -72,21 +73,8 @@ fn an_executed_program_that_only_inherits_harms_nothing(stage: &mut Stage) {
     let mut program = None;
     let mut held = -1;
     stage.near(|near| {
-        let (hears, tells) = near.must(files::pipe(0));
-        near.must(files::fcntl(tells, libc::F_SETFD, libc::FD_CLOEXEC));
-        let gate = hears.to_string();
-        let mut child = exec_in_child(
-            near,
-            Exec::Execve,
-            &helper(),
-            &["idle", &gate],
-            no_library(),
-        );
-        child.begin(near);
-        near.must(connection::close(hears));
-        child.has_executed(near);
-        program = Some(child);
-        held = tells;
+        let idle = idle_program(near);
+        (program, held) = (Some(idle.0), idle.1);
     });
     talk(stage);
     stage.near(|near| near.close());
@@ -96,9 +84,7 @@ fn an_executed_program_that_only_inherits_harms_nothing(stage: &mut Stage) {
     });
     stage.near(|near| {
         near.must(connection::close(held));
-        if let Some(child) = program.take() {
-            child.reap(near);
-        }
+        reap(near, &mut program);
     });
     stage.far(|far| {
         let _ = far.recv(1, 0);

@@ -1,7 +1,6 @@
 //! Requests and answers, and both directions at once.
 
 use super::{Actor, Ended, fail};
-use crate::peer_death::pattern::Pattern;
 use crate::torture::random::Random;
 use crate::torture::status;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -18,7 +17,7 @@ impl Actor {
     /// The survivor's requests and the victim's answers, so that both have seen the other's second request.
     pub(super) fn warm_up(&self, asks: bool) {
         self.exchange(asks, WARM_UP_ROUNDS, 64);
-        if self.script.pattern != Pattern::PeerLeavesSmall {
+        if !self.script.pattern.has_small_buffers() {
             return;
         }
         // A direction that has carried much by the ring gets a longer one at its next upgrade: more than the kernel's

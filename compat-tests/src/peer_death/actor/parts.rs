@@ -7,11 +7,22 @@ use std::time::Duration;
 
 /// Bytes of the long directions, where nobody dies.
 const STREAM_BYTES: u64 = 3 << 20;
+/// As many where the connection outgrows its channel: enough for several milliseconds of the kernel's path, in which a far
+/// side is waited for that does not follow.
+const OUTGROWING_BYTES: u64 = 32 << 20;
 /// Bytes each end writes before it reads, in the pattern of that name.
 const SPILL_BYTES: u64 = 2 << 20;
 /// Bytes that the survivor writes where the victim leaves some unread, and what the victim reads of them, in turns.
 const UNREAD_BYTES: u64 = 96 << 10;
 const UNREAD_ROUNDS: u64 = 400;
+/// Exchanges of a connection that is busy and quiet in turn, how many of them at a time, and for how long it is quiet: longer
+/// than one with a slot may be.
+const BUSY_TIMES: u64 = 6;
+const BUSY_ROUNDS: u64 = 24;
+const BUSY_BYTES: u64 = 300;
+const QUIET: Duration = Duration::from_millis(300);
+/// Bytes in the ring that the victim's child finds unread.
+const CHILD_BYTES: u64 = 48 << 10;
 
 impl Actor {
     pub(super) fn play_victim(&self) -> ! {
@@ -90,11 +101,31 @@ impl Actor {
                 self.end_direction(written);
                 self.read_to_end(0);
             }
+            Pattern::ChildDies => {
+                self.write_until(self.goal(CHILD_BYTES), 0);
+                self.let_child_wait();
+                let written = self.write_until(self.goal(64 << 10), 0);
+                self.end_direction(written);
+                self.read_to_end(0);
+            }
+            Pattern::Evicted => {
+                self.keep_company();
+                for _ in 0..BUSY_TIMES {
+                    self.exchange(true, BUSY_ROUNDS, BUSY_BYTES);
+                    std::thread::sleep(QUIET);
+                }
+                self.end_direction(Ended::Enough);
+                self.read_to_end(0);
+            }
+            Pattern::Outgrown | Pattern::OutgrownAlone => {
+                self.take_ring_space();
+                self.both_directions(OUTGROWING_BYTES, false);
+            }
         }
         calls::exit_now(0)
     }
 
-    pub(super) fn play_survivor(&self, _connected: bool) -> ! {
+    pub(super) fn play_survivor(&self) -> ! {
         self.warm_up(true);
         self.phase(1);
         let ended = match self.script.pattern {
@@ -135,6 +166,23 @@ impl Actor {
                 let small = self.script.pattern == Pattern::PeerLeavesSmall;
                 std::thread::sleep(Duration::from_millis(if small { 15 } else { 3 }));
                 self.leave();
+            }
+            Pattern::ChildDies => {
+                self.wait_for_child();
+                std::thread::sleep(Duration::from_millis(2));
+                self.leave();
+            }
+            Pattern::Evicted => {
+                self.keep_company();
+                self.exchange(false, BUSY_TIMES * BUSY_ROUNDS, BUSY_BYTES);
+                self.read_to_end(0)
+            }
+            Pattern::Outgrown | Pattern::OutgrownAlone => {
+                self.take_ring_space();
+                if self.script.pattern == Pattern::OutgrownAlone {
+                    self.share_with_child();
+                }
+                self.both_directions(OUTGROWING_BYTES, false)
             }
         };
         self.conclude(ended)

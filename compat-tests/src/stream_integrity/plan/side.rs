@@ -154,6 +154,16 @@ impl SidePlan {
         } else {
             list.push(format!("readers {:?} x{}", self.reader_wait, self.readers));
             list.push(format!("writers {:?} x{}", self.writer_wait, self.writers));
+            list.push(format!("readers {:?}", self.reader_wait));
+            list.push(format!("writers {:?}", self.writer_wait));
+            let number = |count: usize, one: &str, several: &str| {
+                if count == 1 { one } else { several }.to_owned()
+            };
+            list.push(number(self.readers, "one reader", "several readers"));
+            list.push(number(self.writers, "one writer", "several writers"));
+            if self.readers > 1 && self.own_sets && self.reader_wait.is_epoll() {
+                list.push("several readers, an epoll set each".to_owned());
+            }
         }
         list.push(
             if self.nonblocking {

@@ -66,8 +66,8 @@ pub fn run(plan: Plan, end: End, port: u16) -> ! {
 }
 
 /// The part of a side that a program without the shim goes on with after the leave.
-pub fn run_after_leaving(plan: Plan, end: End, descriptor: i32, before: [u64; 3]) -> ! {
-    let [written, received, switches] = before;
+pub fn run_after_leaving(plan: Plan, end: End, descriptor: i32, before: [u64; 6]) -> ! {
+    let [written, received, switches, toggles, forced_out, forced_in] = before;
     let mut plan = plan;
     let own = &mut plan.sides[end as usize];
     own.leave = None;
@@ -79,6 +79,9 @@ pub fn run_after_leaving(plan: Plan, end: End, descriptor: i32, before: [u64; 3]
     side.board.written().store(written, SeqCst);
     side.board.received().store(received, SeqCst);
     side.board.switches().store(switches, SeqCst);
+    side.board.toggles().store(toggles, SeqCst);
+    side.board.forced_out().store(forced_out, SeqCst);
+    side.board.forced_in().store(forced_in, SeqCst);
     side.start();
     side.finish()
 }

@@ -62,6 +62,9 @@ impl Side {
             ("--written", board.written().load(SeqCst)),
             ("--received", board.received().load(SeqCst)),
             ("--switches", board.switches().load(SeqCst)),
+            ("--toggles", board.toggles().load(SeqCst)),
+            ("--forced-out", board.forced_out().load(SeqCst)),
+            ("--forced-in", board.forced_in().load(SeqCst)),
         ] {
             arguments.push(name.to_owned());
             arguments.push(value.to_string());
@@ -98,11 +101,14 @@ impl Side {
         let board = &self.board;
         let by_ring = status::status(self.descriptor).map_or(0, |state| state.ring_bytes_out);
         let text = format!(
-            "RESULT written {} received {received} by_ring {by_ring} switches {} toggles {} split {} calls {} again {} \
+            "RESULT written {} received {received} by_ring {by_ring} switches {} toggles {} \
+             forced_out {} forced_in {} split {} calls {} again {} \
              interrupted {} waits {}\n",
             count(board.written()),
             count(board.switches()),
             count(board.toggles()),
+            count(board.forced_out()),
+            count(board.forced_in()),
             count(board.split()),
             count(board.calls()),
             count(board.again()),

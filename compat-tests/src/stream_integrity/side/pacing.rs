@@ -39,7 +39,7 @@ impl Side {
         };
         let every = (paced_bytes / (WANTED_SWITCHES + 8)).max(1);
         let due = (position.saturating_sub(first) / every).min(WANTED_SWITCHES + 4);
-        let seen = self.board.switches().load(SeqCst);
+        let seen = self.switches_seen();
         if seen >= WANTED_SWITCHES + 4 {
             return usize::MAX;
         }
@@ -54,8 +54,32 @@ impl Side {
         random.between(1, 600) as usize
     }
 
+    /// Switches that count for the pace: forced ones, where this side forces. And where both directions have bytes, twice
+    /// those of the direction that has fewer, but only for a time: who has spilled stays on the kernel for longer each time.
+    fn switches_seen(&self) -> u64 {
+        let board = &self.board;
+        let forced = [board.forced_out(), board.forced_in()].map(|count| count.load(SeqCst));
+        let (seen, fewer) = if self.own().controls {
+            (forced.iter().sum(), forced[0].min(forced[1]))
+        } else {
+            // Some are nobody's wish: the first upgrades, spills and what follows from them.
+            let less = |switches: u64, unforced| switches.saturating_sub(unforced);
+            (
+                less(board.switches().load(SeqCst), 12),
+                less(board.fewer_switches().load(SeqCst), 3),
+            )
+        };
+        let is_held_enough = board.holds().load(SeqCst) > self.plan.most_holds;
+        if !self.plan.is_two_way() || 2 * fewer >= seen || is_held_enough {
+            return seen;
+        }
+        board.holds().fetch_add(1, SeqCst);
+        2 * fewer
+    }
+
     /// A long stream goes as fast as it can, but for the moments when its side has asked for the ring: an upgrade needs
-    /// an instant at which nothing is unread in the kernel. A ring that does not come is not waited for for ever.
+    /// an instant at which nothing is unread in the kernel. A ring that does not come is not waited for for ever; one that
+    /// has come begins the count anew.
     fn pace_large(&self, random: &mut Random) -> usize {
         const MOST_HOLDS: u64 = 20_000;
         let board = &self.board;

@@ -42,17 +42,9 @@ pub fn poll(
         },
     ];
     let result = if with_signal_mask {
-        let limit = libc::timespec {
-            tv_sec: libc::time_t::from(timeout_ms / 1000),
-            tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
-        };
-        let limit_pointer = if timeout_ms < 0 {
-            std::ptr::null()
-        } else {
-            &raw const limit
-        };
+        let limit = timespec_of(timeout_ms);
         // SAFETY: the list has two entries; a null mask changes nothing.
-        unsafe { libc::ppoll(list.as_mut_ptr(), 2, limit_pointer, std::ptr::null()) }
+        unsafe { libc::ppoll(list.as_mut_ptr(), 2, pointer_to(&limit), std::ptr::null()) }
     } else {
         // SAFETY: the list has two entries.
         unsafe { libc::poll(list.as_mut_ptr(), 2, timeout_ms) }
@@ -95,15 +87,7 @@ pub fn select(
         }
     }
     let result = if with_signal_mask {
-        let limit = libc::timespec {
-            tv_sec: libc::time_t::from(timeout_ms / 1000),
-            tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
-        };
-        let limit_pointer = if timeout_ms < 0 {
-            std::ptr::null()
-        } else {
-            &raw const limit
-        };
+        let limit = timespec_of(timeout_ms);
         // SAFETY: the sets live through the call; null asks for no exceptions and keeps the mask.
         unsafe {
             libc::pselect(
@@ -111,7 +95,7 @@ pub fn select(
                 &raw mut reading,
                 &raw mut writing,
                 std::ptr::null_mut(),
-                limit_pointer,
+                pointer_to(&limit),
                 std::ptr::null(),
             )
         }
@@ -198,22 +182,14 @@ pub fn epoll_wait(
             libc::epoll_pwait(set, events.as_mut_ptr(), room, timeout_ms, std::ptr::null())
         },
         EpollCall::Pwait2 => {
-            let limit = libc::timespec {
-                tv_sec: libc::time_t::from(timeout_ms / 1000),
-                tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
-            };
-            let limit_pointer = if timeout_ms < 0 {
-                std::ptr::null()
-            } else {
-                &raw const limit
-            };
+            let limit = timespec_of(timeout_ms);
             // SAFETY: as above.
             unsafe {
                 libc::epoll_pwait2(
                     set,
                     events.as_mut_ptr(),
                     room,
-                    limit_pointer,
+                    pointer_to(&limit),
                     std::ptr::null(),
                 )
             }
@@ -230,4 +206,16 @@ pub fn epoll_wait(
 pub fn event_descriptor() -> Outcome<i32> {
     // SAFETY: no pointers.
     number(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// A time-out as the calls with nanoseconds take it; nothing for ever.
+fn timespec_of(timeout_ms: i32) -> Option<libc::timespec> {
+    (timeout_ms >= 0).then(|| libc::timespec {
+        tv_sec: libc::time_t::from(timeout_ms / 1000),
+        tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
+    })
+}
+
+fn pointer_to<Value>(value: &Option<Value>) -> *const Value {
+    value.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
 }

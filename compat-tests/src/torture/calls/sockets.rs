@@ -173,3 +173,11 @@ pub fn readable_bytes(descriptor: i32) -> Outcome<usize> {
     done(unsafe { libc::ioctl(descriptor, libc::FIONREAD, &raw mut bytes) })?;
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
+
+/// Bytes sent that the far side has not acknowledged: `ioctl(TIOCOUTQ)` (tcp(7), SIOCOUTQ).
+pub fn unsent_bytes(descriptor: i32) -> Outcome<usize> {
+    let mut bytes = 0i32;
+    // SAFETY: TIOCOUTQ writes one int.
+    done(unsafe { libc::ioctl(descriptor, libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}

@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 target=${CARGO_TARGET_DIR:-$PWD/target}
 logs=$target/test-logs
+# What the caller's shell carries must not change what runs.
+unset TEST_SEEDS PATH_SEEDS SHIM_LIBRARY ${!AXIO_*} ${!LOOM_*}
 
 # A stage that has not ended by then hangs; the programs have watchdogs of their own and should have ended it before.
 hang_after=45m
@@ -23,7 +25,7 @@ stages=(
     "format|rustfmt has nothing to change|cargo fmt --all --check"
     "lint|clippy has nothing to say, with the features of the shipped build and with those of the test builds|cargo clippy --workspace --all-targets -- -D warnings && cargo clippy -p shim --all-targets --features step-hooks,readiness-faults,without-knock -- -D warnings && cargo clippy -p fastpath --all-targets --features step-hooks,test-paths -- -D warnings"
     "build|the release build, and the library's crate alone, without features that others switch on|cargo check -p shim && cargo build --release"
-    "unit|unit and integration tests of every crate, C headers and documents against constants, the paths' one suite|cargo test --workspace && cargo test -p fastpath --features test-paths --test path_conformance"
+    "unit|unit and integration tests of every crate, C headers and documents against constants, the paths' one suite|status=0; cargo test --workspace --no-fail-fast || status=1; cargo test -p fastpath --no-fail-fast --features test-paths,step-hooks --test path_conformance --test family_deaths || status=1; exit \$status"
     "exports|the library exports its one table of calls and re-enters none of them|scripts/check_exports.sh $target/release/libaxio.so"
     "without_knock|the attacks on discovery succeed in a build without the knock, so their failure elsewhere means something|cargo test -p shim --lib --features without-knock discovery && cargo test -p shim --test trust --features without-knock strangers"
     "readiness_faults|waits with one rule removed: the stress of epoll, poll and select finds each|cargo test -p shim --test readiness_stress --features readiness-faults controls"
@@ -32,8 +34,8 @@ stages=(
     "instructions|the hot calls have not become longer|fastpath/benches/instructions.sh --check"
     "cost|calls through the whole library have not become longer: on the ring, left alone, and connect, one request, close|shim/benches/instructions.sh --check"
     "apps|redis, memcached, nginx, Python and socat, unmodified, under the library: the answers of the bare kernel, and the bytes by ring where connections live long enough|$target/release/app_check --quick --library $target/release/libaxio.so"
-    "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --quick --seeds 0..4"
-    "stream|streams between two processes, over a thousand seeds and 1 GiB each way, switched at random bytes: nothing lost, doubled or re-ordered, no hang|$target/release/stream_integrity --all --library $target/release/libaxio.so"
+    "stream_bare|the stream integrity test itself: a few seeds on the bare kernel|$target/release/stream_integrity --seeds 0..4"
+    "stream|streams between two processes, over a thousand seeds and 1 GiB each way, switched at random bytes: nothing lost, doubled or re-ordered, no hang|$target/release/stream_integrity --all --jobs 4 --library $target/release/libaxio.so"
     "many_bare|the many-connections test itself, on the bare kernel|$target/release/many_connections --quick"
     "many|5000 connections, 500 of them busy, under the library: all work, and the busy ones' bytes go by ring|$target/release/many_connections --library $target/release/libaxio.so"
     "deaths_bare|the peer death test itself: kills at random moments on the bare kernel|$target/release/peer_death --quick"
@@ -41,7 +43,7 @@ stages=(
     "oracle|every case of every call under the library, in each mode and on each kind of connection: the same answers as bare Linux, and the bytes by ring|$target/release/compat-tests --library $target/release/libaxio.so"
     "oracle_proves|without a ring every case of the oracle fails: under an empty library, and under a rule that keeps all on the kernel|$target/release/compat-tests --prove --library $target/release/libaxio.so"
     "example_opt_in|the opt-in server: the kernel's own answers without the library; accelerated, released, accelerated again with it|examples/opt_in_server/run.sh"
-    "bench|every workload of axio bench runs, and by ring (floors are for a quiet machine: axio bench --floors)|$target/release/axio bench --quick"
+    "bench|every workload of axio bench runs, and by ring (floors are for a quiet machine: axio bench --floors)|$target/release/axio bench --quick --complete"
     "example_redis|redis and its benchmark, unmodified: the bytes go by ring|examples/redis/run.sh --quick --pairs 1"
 )
 
@@ -77,11 +79,13 @@ fi
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
 
 # count_results LOG STATUS: prints "passed failed skipped". Cargo's summaries and lines "N passed, N failed" count one by
-# one; a stage without either counts as one test. A filter that leaves nothing of a test program, or a stage with
-# summaries and no test, is a failure: a renamed test must not turn its stage into an empty one. Tests that could not be
-# carried through say SKIPPED; for root there is no excuse.
+# one, a test program that died before its summary counts as one failure; a stage without either counts as one test. A
+# filter that leaves nothing of a test program, or a stage with summaries and no test, is a failure: a renamed test must
+# not turn its stage into an empty one. Tests that could not be carried through say SKIPPED; for root there is no excuse.
 count_results() {
     awk -v status="$2" -v file="$1" -v user="$(id -u)" '
+        /^test result: FAILED/ { programs_told++ }
+        /^error: [0-9]+ targets? failed:/ { programs_failed += $2 }
         /^test result: / {
             passed += $4; failed += $6; skipped += $8; seen = 1
             if ($4 + $6 == 0 && $12 > 0) { empty++; complaint = complaint "test.sh: a filter left no test: " $0 "\n" }
@@ -89,6 +93,7 @@ count_results() {
         /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; seen = 1 }
         /SKIPPED: / { skipped++ }
         END {
+            if (programs_failed > programs_told) failed += programs_failed - programs_told
             if (!seen) { passed = (status == 0); failed = (status != 0) }
             else if (status != 0 && failed == 0) failed = 1
             else if (passed + failed + empty == 0) { empty = 1; complaint = "test.sh: no test ran\n" }
@@ -140,7 +145,10 @@ for stage in "${chosen[@]}"; do
     table+=$(printf '%-18s %-7s %8d %8d %8d %7d s  %s' "$name" "$verdict" "$passed" "$failed" "$skipped" "$took" "$log")$'\n'
     say "        $verdict: $passed passed, $failed failed, $skipped skipped, $took s"
     if [ "$skipped" -ne 0 ]; then sed -n 's/.*SKIPPED: /          | skipped: /p' "$log"; fi
-    if [ "$failed" -ne 0 ]; then tail -n 30 "$log" | sed 's/^/          | /'; fi
+    if [ "$failed" -ne 0 ]; then
+        # Where it failed may stand long before the end.
+        { grep -anE -m 20 'FAILED|panicked at|^error' "$log" || true; echo ...; tail -n 30 "$log"; } | sed 's/^/          | /'
+    fi
 done
 
 printf '\n%-18s %-7s %8s %8s %8s %9s  %s\n%s\n' stage "" passed failed skipped time log "$table"

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# What libaxio.so exports is exactly shim/exports.txt, and the table of calls names the same; what it calls itself is
-# never one of them (that would re-enter the hook).
-#   scripts/check_exports.sh [LIBRARY]          --write brings exports.txt up to date
+# What libaxio.so exports is exactly shim/exports.txt, the table of calls names the same, and the cases of compat-tests call
+# each; what the library calls itself is never one of them (that would re-enter the hook).
+#   scripts/check_exports.sh [LIBRARY]          --write adds what is new to exports.txt; who gives a name up takes it out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 write=
 if [ "${1:-}" = --write ]; then write=1; shift; fi
 library=${1:-${CARGO_TARGET_DIR:-target}/release/libaxio.so}
 exported=$(nm -D --defined-only "$library" | awk '{print $3}' | LC_ALL=C sort)
-if [ -n "$write" ]; then printf '%s\n' "$exported" >shim/exports.txt; fi
+if [ -n "$write" ]; then
+    gone=$(LC_ALL=C comm -23 <(LC_ALL=C sort shim/exports.txt) <(printf '%s\n' "$exported"))
+    if [ -n "$gone" ]; then echo "no longer exported, take out of shim/exports.txt what was given up: "$gone; exit 1; fi
+    printf '%s\n' "$exported" >shim/exports.txt
+fi
 passed=0 failed=0
 check() { if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi; }
 
@@ -19,6 +23,12 @@ check "exports differ from shim/exports.txt (--write after checking each)" $stat
 table=$(sed -n 's/^ *axio_[A-Za-z0-9_]*: \(.*\);$/\1/p; s/^ *interpose_[a-z]*!(\(.*\));$/\1/p' shim/src/calls.rs | tr ' ' '\n' | grep . | LC_ALL=C sort)
 status=0; diff <(printf '%s\n' "$table") <(printf '%s\n' "$exported") || status=1
 check "the table in shim/src/calls.rs and the exports differ" $status
+
+# And no name is there that nothing calls: the program of the oracle's cases, which lies beside the library, imports each.
+cases=$(dirname "$library")/compat-case
+imported=$(nm -D --undefined-only "$cases" | awk '{sub(/@.*/, "", $2); print $2}' | LC_ALL=C sort -u)
+status=0; LC_ALL=C comm -13 <(printf '%s\n' "$imported") <(printf '%s\n' "$exported") | grep . && status=1
+check "exported, and called by no case of compat-tests" $status
 
 # What the library itself calls by a name that it exports would enter its own hook. `nm --undefined-only` cannot show
 # that, for an exported name is not undefined; the relocations do.

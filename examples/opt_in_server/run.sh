@@ -8,6 +8,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 programs=$target/examples
 library=$target/release/libaxio.so
 server=
+case ${1:-both} in
+both | kernel | ring) ;;
+*) echo "usage: run.sh [kernel|ring]" >&2; exit 2 ;;
+esac
 
 stop_server() {
     [ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server" 2>/dev/null; } || true
@@ -15,14 +19,19 @@ stop_server() {
 }
 trap stop_server EXIT
 
-# with_server PROGRAM COMMAND...: runs COMMAND with the port as its last word but one replaced for PORT
+# with_server PROGRAM COMMAND...: runs COMMAND with the port in place of the word PORT
 with_server() {
     local program=$1 port
     shift
     coproc SERVER { exec "$program" 0; }
     server=$SERVER_PID
-    read -r -t 10 port <&"${SERVER[0]}" || { echo "run.sh: $program did not say its port" >&2; exit 1; }
-    "${@/PORT/$port}"
+    read -r -t 60 port <&"${SERVER[0]}" || { echo "run.sh: $program did not say its port" >&2; exit 1; }
+    local words=() word
+    for word in "$@"; do
+        if [ "$word" = PORT ]; then word=$port; fi
+        words+=("$word")
+    done
+    "${words[@]}"
     stop_server
 }
 

@@ -67,6 +67,28 @@ static void write_file(const char *path, const char *text)
 	close(file);
 }
 
+/*
+ * A new address may be bound to when the kernel has found it to be nobody else's. It asks nobody on loopback, but it is a
+ * worker that finds so (addrconf_dad_work), some time later: after 36 ms of a busy machine.
+ */
+static void wait_until_usable(const struct in6_addr *address)
+{
+	struct sockaddr_in6 name = { .sin6_family = AF_INET6, .sin6_addr = *address };
+	bool usable = false;
+
+	for (int tries = 0; tries < 10000 && !usable; tries++) {
+		int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		must(probe >= 0, "socket");
+		usable = bind(probe, (struct sockaddr *)&name, sizeof name) == 0;
+		must(usable || errno == EADDRNOTAVAIL, "bind to a new address");
+		close(probe);
+		if (!usable)
+			usleep(1000);
+	}
+	must(usable, "a new address may be bound to");
+}
+
 static void make_namespace(void)
 {
 	static const char *const more_v6[] = { "fd00:a::1", "fd00:b::1" };
@@ -89,6 +111,7 @@ static void make_namespace(void)
 
 		must(inet_pton(AF_INET6, more_v6[index], &address.ifr6_addr) == 1, more_v6[index]);
 		must(ioctl(any, SIOCSIFADDR, &address) == 0, more_v6[index]);
+		wait_until_usable(&address.ifr6_addr);
 	}
 	close(any);
 }

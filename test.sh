@@ -146,8 +146,10 @@ for stage in "${chosen[@]}"; do
     say "        $verdict: $passed passed, $failed failed, $skipped skipped, $took s"
     if [ "$skipped" -ne 0 ]; then sed -n 's/.*SKIPPED: /          | skipped: /p' "$log"; fi
     if [ "$failed" -ne 0 ]; then
-        # Where it failed may stand long before the end.
-        { grep -anE -m 20 'FAILED|panicked at|^error' "$log" || true; echo ...; tail -n 30 "$log"; } | sed 's/^/          | /'
+        # Where it failed, and what a panic said, may stand long before the end.
+        { awk '/panicked at/ { left = 8 }
+              /FAILED|^error/ || left > 0 { print NR ":" $0; left--; if (++told == 80) exit }' "$log" || true
+          echo ...; tail -n 30 "$log"; } | sed 's/^/          | /'
     fi
 done
 

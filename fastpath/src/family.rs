@@ -25,8 +25,8 @@ pub use endpoints::{
 pub use parting::{copy_over, part};
 pub use processes::{
     PROCESSES, become_child, expect_unknown_child, is_leaving, is_own_memory, is_own_process,
-    is_owner_alive, is_process_alive, is_process_alive_now, leave_place, name_child, process_id_at,
-    process_place, release_child_place, reserve_child_place, stay,
+    is_owner_alive, is_process_alive, is_process_alive_now, is_process_believed_alive, leave_place,
+    name_child, process_id_at, process_place, release_child_place, reserve_child_place, stay,
 };
 
 use crate::endpoint::Endpoint;

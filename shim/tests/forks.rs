@@ -10,7 +10,11 @@ use watched::{reported, run};
 
 /// The same text on the bare kernel and under the library, and rings have carried something.
 fn same_as_the_kernel(how: &str) {
-    let (program, library) = (Program::of("forks/forks.c"), library());
+    same_of("forks/forks.c", how);
+}
+
+fn same_of(source: &str, how: &str) {
+    let (program, library) = (Program::of(source), library());
     let kernel = run(Command::new(&program.0).arg(how), "bare kernel");
     let report = program.0.with_extension("report");
     let here = run(
@@ -63,12 +67,17 @@ fn a_set_that_another_thread_makes_during_the_fork_is_not_the_childs_to_change()
 
 #[test]
 fn a_child_is_told_of_room_in_a_ring_that_its_parent_has_moved_to() {
-    same_as_the_kernel("unseen");
+    same_of("forks/relatives.c", "unseen");
 }
 
 #[test]
 fn a_child_asleep_is_told_of_bytes_in_a_ring_that_its_parent_has_moved_to() {
-    same_as_the_kernel("unheard");
+    same_of("forks/relatives.c", "unheard");
+}
+
+#[test]
+fn a_wait_asks_after_a_living_child_but_not_for_each_connection() {
+    same_as_the_kernel("asked-after");
 }
 
 #[test]

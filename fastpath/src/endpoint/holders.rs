@@ -175,6 +175,16 @@ impl Endpoint {
         crate::family::process_place().is_none_or(|place| self.has_other_holder(place))
     }
 
+    /// As [`Self::is_held_elsewhere`], and without a system call for what was seen alive some milliseconds ago: for who asks
+    /// of many endpoints, over and over.
+    #[must_use]
+    pub fn is_believed_held_elsewhere(&self) -> bool {
+        crate::family::process_place().is_none_or(|place| {
+            self.may_have_others(place)
+                && self.looks_for_others(place, crate::family::is_process_believed_alive)
+        })
+    }
+
     /// The processes that hold the endpoint, by their names; the dead among them.
     pub fn holding_processes(&self) -> impl Iterator<Item = u32> {
         self.used_holders()

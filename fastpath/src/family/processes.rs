@@ -110,6 +110,12 @@ impl Process {
         }
     }
 
+    /// Its process was seen alive a moment ago.
+    fn is_believed_alive(&self) -> bool {
+        let seen_ns = self.seen_alive_ns.load(Ordering::Relaxed);
+        monotonic_ns().saturating_sub(seen_ns) < BELIEVED_NS
+    }
+
     fn start(&self) -> u64 {
         self.start.load(Ordering::Relaxed)
     }
@@ -348,14 +354,18 @@ pub fn is_process_alive(name: u32) -> bool {
     if occupant.id == 0 || occupant.id & LEAVING != 0 {
         return is_process_alive_now(name);
     }
-    if !crate::kernel_call::process_exists(occupant.id) {
+    crate::kernel_call::process_exists(occupant.id)
+        && (place.is_believed_alive() || is_process_alive_now(name))
+}
+
+/// As [`is_process_alive`], also of a process that has ended some milliseconds ago; no system call as long as it is believed.
+#[must_use]
+pub fn is_process_believed_alive(name: u32) -> bool {
+    let Some((place, occupant)) = place_named(name) else {
         return false;
-    }
-    let now = monotonic_ns();
-    if now.saturating_sub(place.seen_alive_ns.load(Ordering::Relaxed)) < BELIEVED_NS {
-        return true;
-    }
-    is_process_alive_now(name)
+    };
+    let is_settled = occupant.id != 0 && occupant.id & LEAVING == 0;
+    (is_settled && place.is_believed_alive()) || is_process_alive_now(name)
 }
 
 /// True unless the process of that name is known to be gone, as of this moment.

@@ -199,12 +199,7 @@ pub fn may_be_moved_unseen(registration: &Registration, stream: &Stream) -> bool
     !registration.has(flag::ACCELERATED)
         && stream.is_bound()
         && stream.endpoint.over.get() == 0
-        && stream.endpoint.is_held_elsewhere()
-}
-
-/// True for a registration of the kernel's in a set of this process alone.
-fn is_plain_in(held: &Held, registration: &Registration) -> bool {
-    !registration.has(flag::ACCELERATED) && !super::sharing::is_foreign(held.instance)
+        && stream.endpoint.is_believed_held_elsewhere()
 }
 
 /// True while a member must be among the impatient.
@@ -225,7 +220,7 @@ fn need_of(held: &Held, registration: &'static Registration) -> Option<Need> {
     if registration.has(flag::OUT_BLOCKED) || stream.may_be_left_unnoticed() {
         return Some(Need::Look);
     }
-    if !stream.endpoint.is_held_elsewhere() {
+    if !stream.endpoint.is_believed_held_elsewhere() {
         return None;
     }
     if registration.asks(decide::WRITING) {
@@ -235,19 +230,32 @@ fn need_of(held: &Held, registration: &'static Registration) -> Option<Need> {
     (instance.forked.get() != 0).then_some(Need::Wake)
 }
 
-/// The longest sleep that members allow; those that need no look any more leave the list of the impatient.
+/// The member is among the impatient from now on, if it was not.
+pub fn be_impatient(held: &Held, index: u32) {
+    held.instance.impatient.push(Kind::Impatient, index);
+    held.instance.patience_ms.set(0);
+}
+
+/// The longest sleep that members allow, as of the last visit. No walk: a server with ten thousand connections and a child
+/// that saves its data sleeps as often as any other.
 pub fn patience_ms(held: &Held) -> Option<u32> {
     let instance = held.instance;
+    let limit_ms = match instance.patience_ms.get() {
+        0 => STEP_MS,
+        visited => visited,
+    };
+    (instance.impatient.count() > 0).then_some(limit_ms)
+}
+
+/// Before a harvest: the impatient are looked at, whatever they were listed for; those that need it no more leave.
+/// `now` in time stamp ticks.
+pub fn visit_impatient(held: &Held, now: u64) {
+    let instance = held.instance;
+    instance.last_visit_ticks.set(now);
     let mut limit_ms = None;
     instance.impatient.for_each(Kind::Impatient, |index| {
         let registration = tables::registration(index);
-        if limit_ms.is_some_and(|limit_ms| limit_ms <= SHARED_MEMBER_MS)
-            && registration.is_some_and(|registration| is_plain_in(held, registration))
-        {
-            // Bounded as it needs be. (Whether its other holders live costs a system call.)
-            return;
-        }
-        let need = registration.and_then(|registration| need_of(held, registration));
+        let need = registration.and_then(|registration| visit(held, index, registration));
         let limit = match need {
             Some(Need::Look) => STEP_MS,
             Some(Need::Wake | Need::Adjust) => SHARED_MEMBER_MS,
@@ -263,31 +271,27 @@ pub fn patience_ms(held: &Held) -> Option<u32> {
         };
         limit_ms = shorter(limit_ms, Some(limit));
     });
-    limit_ms
+    instance.patience_ms.set(limit_ms.unwrap_or(0));
 }
 
-/// Before a harvest: the impatient are looked at, whatever they were listed for.
-pub fn list_impatient(held: &Held) {
-    if held.instance.impatient.count() == 0 {
-        return;
+/// What the member still needs, after a visit.
+fn visit(held: &Held, index: u32, registration: &'static Registration) -> Option<Need> {
+    let is_plain =
+        !registration.has(flag::ACCELERATED) && !super::sharing::is_foreign(held.instance);
+    if is_plain
+        && let Some(stream) = registration.stream(held.me)
+        && let carriers = stream.carriers()
+        && (carriers.receives_by_ring || carriers.sends_by_ring)
+    {
+        // Another process has moved it. What stays is left alone: it would go to the end of the list.
+        held.adjust(index, registration, &stream);
     }
-    held.instance.impatient.for_each(Kind::Impatient, |index| {
-        let Some(registration) = tables::registration(index) else {
-            return;
-        };
-        if is_plain_in(held, registration) {
-            // Left alone as long as nobody has moved it: one that stays would go to the end of the list.
-            if let Some(stream) = registration.stream(held.me)
-                && let carriers = stream.carriers()
-                && (carriers.receives_by_ring || carriers.sends_by_ring)
-            {
-                held.adjust(index, registration, &stream);
-            }
-        } else if let Some(Need::Look) = need_of(held, registration) {
-            registration.mark(flag::LOOK_WELL);
-            held.list(index);
-        }
-    });
+    let need = need_of(held, registration)?;
+    if let Need::Look = need {
+        registration.mark(flag::LOOK_WELL);
+        held.list(index);
+    }
+    Some(need)
 }
 
 /// Wakes one sleeper: OUT is asked of the kernel for a member whose socket is writable (229 ns, POSIX.md row 12). Any

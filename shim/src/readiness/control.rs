@@ -223,10 +223,8 @@ fn renew(
     held.tell_kernel(index, registration, true, stream.carriers().sends_by_ring);
     held.set_watch(registration, stream);
     registration.mark(flag::FRESH);
-    if stream.endpoint.is_held_elsewhere() {
-        held.instance
-            .impatient
-            .push(super::links::Kind::Impatient, index);
+    if stream.endpoint.is_believed_held_elsewhere() {
+        arming::be_impatient(held, index);
     }
     // What has nothing to report needs no look and no sleeper: what comes is marked, and rung for.
     let asks_writing = registration.asks(decide::WRITING);

@@ -86,8 +86,10 @@ pub struct Instance {
     pub serial: Plain32,
     /// The member whose OUT makes the set readable, plus one; 0 = none.
     pub beacon: Plain32,
-    /// When the impatient were last looked at, in time stamp ticks.
-    pub last_patience_ticks: Plain64,
+    /// When the impatient were last visited, in time stamp ticks.
+    pub last_visit_ticks: Plain64,
+    /// Longest sleep that the impatient allowed then; 0 when one was added since.
+    pub patience_ms: Plain32,
     /// Worth a look.
     pub ready: List,
     /// All registrations.
@@ -206,10 +208,11 @@ fn make(number: c_int, member: c_int, register: impl FnOnce() -> Result<(), Errn
             &instance.without_waiter,
             &instance.kernel_turn,
             &instance.beacon,
+            &instance.patience_ms,
         ] {
             word.set(0);
         }
-        instance.last_patience_ticks.set(0);
+        instance.last_visit_ticks.set(0);
         instance.control_count.store(0, Ordering::Relaxed);
         instance.ordinary_data.clear();
         instance.departed.clear();

@@ -43,7 +43,7 @@ impl Held {
             let looked = registration.is_in(Kind::Impatient);
             self.detach(index, registration);
             if by_ring {
-                instance.impatient.push(Kind::Impatient, index);
+                arming::be_impatient(self, index);
             }
             self.tell_kernel(index, registration, false, false);
             if looked && !by_ring {
@@ -64,8 +64,8 @@ impl Held {
             if !was {
                 self.attach(index, registration, stream);
             }
-            if stream.may_be_left_unnoticed() || stream.endpoint.is_held_elsewhere() {
-                instance.impatient.push(Kind::Impatient, index);
+            if stream.may_be_left_unnoticed() || stream.endpoint.is_believed_held_elsewhere() {
+                arming::be_impatient(self, index);
             }
             return;
         }
@@ -80,7 +80,7 @@ impl Held {
         }
         if arming::may_be_moved_unseen(registration, stream) {
             // It goes to the list's end: no walk over that list may come here for what stays plain.
-            instance.impatient.push(Kind::Impatient, index);
+            arming::be_impatient(self, index);
         }
     }
 

@@ -34,7 +34,7 @@ use fastpath::sync::time_stamp;
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
 use libc::EINTR;
-use look::look;
+use look::{look, visit_when_due};
 use record::{State, to_ns};
 use sleep::{prepare_sleep, sleep_in_kernel, woken};
 use spin::{learn, spin};
@@ -196,10 +196,7 @@ fn after_locked(wait: &mut Wait, held: Held, events: usize, error: c_int) -> Act
     let target = wait.target();
     // Bells first, then the marks (READINESS.md 5).
     let mut found = harvest::sort(&held, target, 0..events, state.departed, &mut deferred);
-    if instance.impatient.count() > 0 && (events == 0 || state.bounded) {
-        instance.last_patience_ticks.set(time_stamp());
-        arming::list_impatient(&held);
-    }
+    visit_when_due(&held, time_stamp());
     if !instance.is_plain() {
         harvest::collect(&held);
         found = harvest::report(&held, target, found, &mut deferred);

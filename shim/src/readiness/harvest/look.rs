@@ -159,7 +159,7 @@ pub fn block(
     registration.mark(flag::OUT_BLOCKED);
     held.set_watch(registration, stream);
     if stream.carriers().sends_by_ring {
-        held.instance.impatient.push(Kind::Impatient, index);
+        arming::be_impatient(held, index);
         return stream
             .glance(true)
             .map_or_else(|| stream.may_send(), |ready| ready.writable);

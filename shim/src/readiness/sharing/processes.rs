@@ -1,10 +1,10 @@
 //! The sets at fork and exec.
 
 use super::{UNTOLD, is_foreign, words};
-use crate::readiness::instance;
 use crate::readiness::links::{By, Kind};
 use crate::readiness::registration::flag;
 use crate::readiness::tables;
+use crate::readiness::{arming, instance};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 use fastpath::family;
@@ -63,7 +63,7 @@ pub fn after_fork(child_exists: bool, child: Option<u32>) {
                     .stream(held.me)
                     .is_some_and(|stream| stream.is_bound())
             {
-                held.instance.impatient.push(Kind::Impatient, index);
+                arming::be_impatient(held, index);
             }
         });
     });

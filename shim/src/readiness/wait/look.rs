@@ -12,20 +12,24 @@ use fastpath::sync::time_stamp;
 const KERNEL_LOOK_US: u64 = 50;
 /// The same before a spin, so that none delays an ordinary descriptor's event for longer.
 const KERNEL_LOOK_BEFORE_SPIN_US: u64 = 25;
-/// Members that need a look now and then get it this often.
-const PATIENCE_US: u64 = 10_000;
+/// The impatient are visited this often, and so behind every sleep that they bounded.
+const VISIT_US: u64 = 10_000;
+
+/// Visits the impatient when their turn has come.
+pub(super) fn visit_when_due(held: &Held, now: u64) {
+    let instance = held.instance;
+    let age = now.wrapping_sub(instance.last_visit_ticks.get());
+    if instance.impatient.count() > 0 && age >= ticks(VISIT_US) {
+        arming::visit_impatient(held, now);
+    }
+}
 
 /// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found.
 pub(super) fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: bool) -> usize {
     let instance = held.instance;
     instance.serial.set(instance.serial.get().wrapping_add(1));
     let now = time_stamp();
-    if instance.impatient.count() > 0
-        && now.wrapping_sub(instance.last_patience_ticks.get()) >= ticks(PATIENCE_US)
-    {
-        instance.last_patience_ticks.set(now);
-        arming::list_impatient(held);
-    }
+    visit_when_due(held, now);
     harvest::collect(held);
     let target = wait.target();
     let age = now.wrapping_sub(instance.last_look_ticks.load(Ordering::Relaxed));

@@ -17,8 +17,15 @@ if [ "$(id -u)" != 0 ]; then
     as_root=(sudo)
 fi
 echo "installing: ${missing[*]}"
-# Packages of servers would start them; these are started by the tests, on ports of their own.
-export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q -o Dpkg::Use-Pty=0 update
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"
+# RUNLEVEL: packages of servers would start them; these are started by the tests, on ports of their own. A machine
+# that has just started may be updating itself: its lock is waited for, and lists under way are asked for again.
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=600 -o Acquire::Retries=5 "$@"
+}
+for pause_s in 5 20 60 0; do
+    if apt update; then break; fi
+    [ "$pause_s" != 0 ] || { echo "install_packages.sh: apt-get update failed four times" >&2; exit 1; }
+    sleep "$pause_s"
+done
+apt -y install --no-install-recommends "${missing[@]}"

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -46,7 +46,7 @@ pub fn client(arguments: &ClientArguments) -> Result<()> {
     let mut times = latencies()?;
     let cpu_before = own_cpu_seconds();
     let start = Instant::now();
-    let mut previous = start.elapsed();
+    let mut previous = Duration::ZERO;
     while previous < arguments.measure() {
         exchange(arguments.port, MEASURED)?;
         let elapsed = start.elapsed();

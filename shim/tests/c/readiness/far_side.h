@@ -55,14 +55,6 @@ MAYBE_UNUSED static long now_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* What this thread has had of a processor. */
-MAYBE_UNUSED static long cpu_ms(void)
-{
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return used.tv_sec * 1000 + used.tv_nsec / 1000000;
-}
-
 static void exactly(int descriptor, int count)
 {
     for (int got = 0; got < count;) {

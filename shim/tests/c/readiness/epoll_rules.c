@@ -9,6 +9,21 @@
 
 static int set, one, number;
 
+/* Fills `one`, and shows that it has no more room. A ring that stays full for 10 ms gives way to the kernel, where there is
+ * room: whoever had no processor for that time between the two fills that, too. */
+static void show_full(void)
+{
+    int count, tries = 0;
+    long began_ms;
+    do {
+        do
+            began_ms = now_ms();
+        while (send(one, scratch, 4096, 0) > 0);
+        count = epoll_wait(set, events, 8, 0);
+    } while (count > 0 && now_ms() - began_ms > 8 && ++tries < 100);
+    say(count);
+}
+
 static void level(void)
 {
     printf("level:");
@@ -101,9 +116,7 @@ static void edge(void)
     printf("\nlevel, room:");
     mod(set, one, EPOLLOUT, 12);
     show(set, 8, 0);
-    while (send(one, scratch, 4096, 0) > 0) {
-    }
-    show(set, 8, 0);
+    show_full();
     tell(DRAIN, number, 0);
     show(set, 8, SOON);
 }

@@ -252,13 +252,19 @@ MAYBE_UNUSED static void mod(int set, int descriptor, unsigned events, uint64_t 
     must(epoll_ctl(set, EPOLL_CTL_MOD, descriptor, &event) == 0, "EPOLL_CTL_MOD");
 }
 
-/* One wait, and what it said. */
+/* What a wait said. */
 static struct epoll_event events[16];
-MAYBE_UNUSED static int show(int set, int maximum, int timeout_ms)
+MAYBE_UNUSED static void say(int count)
 {
-    int count = epoll_wait(set, events, maximum, timeout_ms);
     printf(" %d", count);
     for (int index = 0; index < count; index++)
         printf("(%s %lu)", bits(events[index].events), (unsigned long)events[index].data.u64);
+}
+
+/* One wait, and what it said. */
+MAYBE_UNUSED static int show(int set, int maximum, int timeout_ms)
+{
+    int count = epoll_wait(set, events, maximum, timeout_ms);
+    say(count);
     return count;
 }

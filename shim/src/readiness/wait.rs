@@ -34,10 +34,10 @@ use fastpath::sync::time_stamp;
 use kmod_interface::limits::SPURIOUS_WAKES;
 use kmod_interface::statistics::Counter;
 use libc::EINTR;
-use look::{look, visit_when_due};
+use look::{look, look_before_spin, visit_when_due};
 use record::{State, to_ns};
 use sleep::{prepare_sleep, sleep_in_kernel, woken};
-use spin::{learn, spin};
+use spin::{learn, spin, spins_until};
 
 /// What such a far side gets then: sleeps of this length.
 const DISTRUST_MS: u32 = 1;
@@ -109,7 +109,14 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
             return sleep_in_kernel(wait, &held, None);
         }
         let mut deferred = Deferred::new();
-        let found = look(wait, &held, &mut deferred, may_spin);
+        let mut found = look(wait, &held, &mut deferred);
+        let mut until_ticks = None;
+        if found == 0 && !wait.is_look_only() && core::mem::take(&mut may_spin) {
+            until_ticks = spins_until(wait, held.instance);
+            if until_ticks.is_some() {
+                found = look_before_spin(wait, &held, &mut deferred);
+            }
+        }
         if found > 0 || wait.is_look_only() {
             settle(&held, &mut deferred);
             drop(held);
@@ -120,11 +127,9 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
         let instance = held.instance;
         drop(held);
         deferred.settle(state.instance);
-        if may_spin && spin(wait, instance) {
-            may_spin = false;
+        if until_ticks.is_some_and(|until_ticks| spin(wait, instance, until_ticks)) {
             continue;
         }
-        may_spin = false;
         wait.state().rounds += 1;
         if let Some(action) = prepare_sleep(wait) {
             return action;

@@ -24,8 +24,9 @@ pub(super) fn visit_when_due(held: &Held, now: u64) {
     }
 }
 
-/// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found.
-pub(super) fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: bool) -> usize {
+/// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found. Where
+/// there are none, and the call may sleep, the kernel is not asked: the sleep does so, and [`look_before_spin`].
+pub(super) fn look(wait: &Wait, held: &Held, deferred: &mut Deferred) -> usize {
     let instance = held.instance;
     instance.serial.set(instance.serial.get().wrapping_add(1));
     let now = time_stamp();
@@ -51,13 +52,24 @@ pub(super) fn look(wait: &Wait, held: &Held, deferred: &mut Deferred, may_spin: 
         ..target
     };
     found = harvest::report(held, for_ring, found, deferred);
-    let look_now = due || (found == 0 && may_spin && age >= ticks(KERNEL_LOOK_BEFORE_SPIN_US));
-    if kernel_first || !look_now || found == target.maximum {
+    let left_to_sleep = found == 0 && !wait.is_look_only();
+    if kernel_first || !due || left_to_sleep || found == target.maximum {
         instance.kernel_turn.set(1);
         return found;
     }
     found = look_at_kernel(wait, held, found, now, deferred);
     harvest::report(held, target, found, deferred)
+}
+
+/// The look at the kernel's set that a spin would delay. The number of events found.
+pub(super) fn look_before_spin(wait: &Wait, held: &Held, deferred: &mut Deferred) -> usize {
+    let now = time_stamp();
+    let age = now.wrapping_sub(held.instance.last_look_ticks.load(Ordering::Relaxed));
+    if age < ticks(KERNEL_LOOK_BEFORE_SPIN_US) {
+        return 0;
+    }
+    let found = look_at_kernel(wait, held, 0, now, deferred);
+    harvest::report(held, wait.target(), found, deferred)
 }
 
 fn look_at_kernel(

@@ -14,11 +14,11 @@ pub(super) fn ticks(us: u64) -> u64 {
         .map_or(0, |per_us| us * u64::from(per_us))
 }
 
-/// Spins if that pays; true when there may be something now.
-pub(super) fn spin(wait: &mut Wait, instance: &'static Instance) -> bool {
+/// Until when a spin pays, in time stamp ticks; nothing where none does, or this call has spun.
+pub(super) fn spins_until(wait: &mut Wait, instance: &'static Instance) -> Option<u64> {
     let state = wait.state();
     if state.began_ticks != 0 {
-        return false;
+        return None;
     }
     let now = time_stamp().max(1);
     state.began_ticks = now;
@@ -26,7 +26,7 @@ pub(super) fn spin(wait: &mut Wait, instance: &'static Instance) -> bool {
         || instance.shared.get() != 0
         || instance.joined_count.load(Ordering::Relaxed) == 0
     {
-        return false;
+        return None;
     }
     let far_cpu = bell_hint(instance).map(|(cpu, _)| cpu);
     let verdict = wait::begin(
@@ -36,11 +36,16 @@ pub(super) fn spin(wait: &mut Wait, instance: &'static Instance) -> bool {
         wait::current_cpu(),
     );
     let Verdict::Spin { mut until_ticks } = verdict else {
-        return false;
+        return None;
     };
     if wait.has_timeout != 0 && wait.timeout.seconds == 0 {
         until_ticks = until_ticks.min(now + ticks(wait.timeout.nanoseconds as u64 / 1000));
     }
+    Some(until_ticks)
+}
+
+/// Spins; true when there may be something now.
+pub(super) fn spin(wait: &mut Wait, instance: &'static Instance, until_ticks: u64) -> bool {
     let Some(mut guard) = SpinGuard::enter(&process::POLICY, until_ticks) else {
         return false;
     };

@@ -89,6 +89,17 @@ impl Connection {
     pub fn open(&self, chance: Chance) -> Result<Connector, Reason> {
         Connector::open(fd(&self.c), &self.pair, chance)
     }
+    /// A box under a name that somebody had until now. Soon: a child that another test forks at this moment has copies of
+    /// all descriptors until it execs.
+    pub fn open_again(&self, chance: Chance) -> Connector {
+        for _ in 0..400 {
+            match self.open(chance) {
+                Err(Reason::NameTaken) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                opened => return opened.expect("a box"),
+            }
+        }
+        panic!("the name is not free again");
+    }
     pub fn probe(&self) -> Result<Option<Acceptor>, Reason> {
         Acceptor::probe(fd(&self.s), &self.pair, WANTED)
     }

@@ -1,6 +1,7 @@
 //! What a busy machine does to discovery, and how the tests tell it from a failure: a handshake may take a second, and one
 //! that took longer has ended as it should. A test that was late is made again; one that failed in time has failed.
 
+use super::role::play_alone;
 use crate::discovery::patience::STALE_CLAIM_MS;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// How often an attempt that was late is made.
 pub const ATTEMPTS_MAX: u32 = 8;
+
+/// What a role says that was late.
+pub const LATE: &str = "late";
 
 /// So much of the second that a handshake may take that one may have ended for want of time. Without a busy machine it
 /// takes some milliseconds.
@@ -56,6 +60,15 @@ pub fn in_time<R>(limit: Duration, round: impl FnOnce() -> R) -> Option<R> {
 pub fn unless_late<R>(limit: Duration, round: impl Fn() -> R) -> R {
     (0..ATTEMPTS_MAX)
         .find_map(|_| in_time(limit, &round))
+        .expect("a machine that is not too busy for discovery")
+}
+
+/// Plays a role in a process of its own until it is not late, as it says itself: for what a late round would leave there to
+/// the next one.
+pub fn play_unless_late(role: &[&str]) -> Vec<String> {
+    (0..ATTEMPTS_MAX)
+        .map(|_| play_alone(role))
+        .find(|result| result[0] != LATE)
         .expect("a machine that is not too busy for discovery")
 }
 

@@ -1,7 +1,6 @@
 //! Runs programs to their end, and reads what they leave.
 
 use super::in_time;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,17 +15,11 @@ pub fn run(command: &mut Command) -> String {
 
 /// Runs a program that must come to an end; its exit status, what it printed and what it complained of.
 pub fn run_to_the_end(command: &mut Command) -> (i32, String, String) {
-    command
+    in_time::in_a_group(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = spawn(command);
-    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-    let said = std::thread::spawn(move || text_of(&mut stdout));
-    let complained = std::thread::spawn(move || text_of(&mut stderr));
-    let status = in_time::ended(&mut child);
-    let said = said.join().expect("what it printed");
-    let complained = complained.join().expect("what it complained of");
+    let (status, said, complained) = in_time::ended(&mut spawn(command));
     match status.map(|status| status.code()) {
         Some(Some(code)) => (code, said, complained),
         Some(None) => panic!("{command:?}: {status:?}\n{said}\n{complained}"),
@@ -51,14 +44,6 @@ fn spawn(command: &mut Command) -> std::process::Child {
     }
 }
 
-fn text_of(pipe: &mut Option<impl Read>) -> String {
-    let mut text = String::new();
-    if let Some(pipe) = pipe {
-        let _ = pipe.read_to_string(&mut text);
-    }
-    text
-}
-
 /// The lines of `AXIO_REPORT`, one of each process that ended in order; the file is removed.
 pub fn reports(path: &Path) -> Vec<Report> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -77,5 +62,22 @@ impl Report {
         let rest = self.0.split_once(key.as_str()).expect("a counter's name").1;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().expect("a number")
+    }
+}
+
+#[test]
+fn a_program_that_fails_is_not_waited_for_by_what_it_has_started() {
+    let program = "sleep 1000 & echo $!; echo no >&2; exit 3";
+    let (code, said, complained) = run_to_the_end(Command::new("sh").args(["-c", program]));
+    assert_eq!((code, complained.trim()), (3, "no"));
+    // Killed, though perhaps it has not died yet, nor its new parent waited for it.
+    let started = Instant::now();
+    let is_there = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", said.trim()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while is_there() {
+        assert!(started.elapsed() < Duration::from_secs(60), "lives on");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

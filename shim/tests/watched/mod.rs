@@ -2,7 +2,6 @@
 
 mod in_time;
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -15,19 +14,12 @@ pub fn run(command: &mut Command, what: &str) -> String {
 
 /// Runs a program to its end; how it ended, and what it printed.
 pub fn run_to_end(command: &mut Command, what: &str) -> (ExitStatus, String) {
-    let mut child = command
+    let mut child = in_time::in_a_group(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let mut stdout = child.stdout.take().expect("a pipe");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stdout.read_to_string(&mut text);
-        text
-    });
-    let status = in_time::ended(&mut child);
-    let text = reader.join().expect("what it printed");
+    let (status, text, _) = in_time::ended(&mut child);
     match status {
         Some(status) => (status, text),
         None => panic!("{what}: hangs\n{text}"),

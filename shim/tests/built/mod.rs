@@ -85,6 +85,7 @@ impl Program {
         let name = source.replace(['/', '.'], "_");
         let program = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("{name}_{}_{number}", std::process::id()));
+        remove_what_is_beside(&program);
         let output = Command::new("cc")
             .args([
                 "-std=gnu11",
@@ -108,6 +109,19 @@ impl Program {
             String::from_utf8_lossy(&output.stderr)
         );
         Program(program)
+    }
+}
+
+/// What tests have written beside a program of the same name: in a container a process of the same number has made one
+/// before, and was killed perhaps.
+fn remove_what_is_beside(program: &Path) {
+    let folder = program.parent().expect("the folder of programs");
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.with_extension("").with_extension("") == program {
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
     }
 }
 

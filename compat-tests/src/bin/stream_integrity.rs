@@ -40,7 +40,7 @@ const KNOWN: &[Known] = &[
     known(
         "--watchdog",
         "S",
-        "seconds after which a seed hangs (default 400, more for long streams; 120 without a byte are a hang anyway)",
+        "seconds after which a seed hangs (default 1200, more for long streams; 120 without a byte are a hang anyway)",
     ),
     known(
         "--basic",
@@ -131,10 +131,11 @@ fn main() -> ExitCode {
     };
     // With the smallest receive buffer the kernel can fall into a silly window of its own: the reader offers a little
     // less than its peer takes for a full segment, and each persist probe (every 200 ms) carries 2000 bytes. A direction
-    // then takes two minutes; bare sockets with SO_RCVBUF 4096 do it, too.
+    // then takes two minutes; bare sockets with SO_RCVBUF 4096 do it, too. On a busy machine it takes several times as
+    // long, and what does not move at all the sides themselves call a hang.
     let watchdog = |bytes: u64| {
         let asked = arguments.number("--watchdog");
-        Duration::from_secs(asked.unwrap_or(400 + bytes / (2 << 20)))
+        Duration::from_secs(asked.unwrap_or(1200 + bytes / (2 << 20)))
     };
     let run = Run {
         library: arguments.library(),

@@ -21,7 +21,8 @@ const BUSY_TIMES: u64 = 6;
 const BUSY_ROUNDS: u64 = 24;
 const BUSY_BYTES: u64 = 300;
 const QUIET: Duration = Duration::from_millis(300);
-/// Bytes in the ring that the victim's child finds unread.
+/// Bytes in the ring that the victim's child finds unread. Without a ring fewer fit, and nobody reads before the child is
+/// there.
 const CHILD_BYTES: u64 = 48 << 10;
 
 impl Actor {
@@ -102,7 +103,7 @@ impl Actor {
                 self.read_to_end(0);
             }
             Pattern::ChildDies => {
-                self.write_until(self.goal(CHILD_BYTES), 0);
+                self.write_what_fits(self.goal(CHILD_BYTES));
                 self.let_child_wait();
                 let written = self.write_until(self.goal(64 << 10), 0);
                 self.end_direction(written);

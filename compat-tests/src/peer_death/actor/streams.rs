@@ -16,6 +16,16 @@ use std::time::Duration;
 impl Actor {
     /// Writes up to a position; one in so many calls is followed by a pause (0: none).
     pub(super) fn write_until(&self, goal: u64, pause_every: u64) -> Ended {
+        self.write(goal, pause_every, true)
+    }
+
+    /// Writes up to a position, or as much of that as there is room for.
+    pub(super) fn write_what_fits(&self, goal: u64) -> Ended {
+        self.write(goal, 0, false)
+    }
+
+    fn write(&self, goal: u64, pause_every: u64, waits: bool) -> Ended {
+        let flags = libc::MSG_NOSIGNAL | if waits { 0 } else { libc::MSG_DONTWAIT };
         let mut random = self.random(1);
         let notes = &self.notes;
         let mut buffer = vec![0; 64 << 10];
@@ -29,7 +39,7 @@ impl Actor {
             let mut from = 0;
             while from < length {
                 notes.begun().store(position + length as u64, SeqCst);
-                match calls::send(self.descriptor, &buffer[from..length], libc::MSG_NOSIGNAL) {
+                match calls::send(self.descriptor, &buffer[from..length], flags) {
                     Ok(taken) => {
                         from += taken;
                         notes.taken().store(position + from as u64, SeqCst);
@@ -39,7 +49,8 @@ impl Actor {
                             notes.taken_on_ring().store(position + from as u64, SeqCst);
                         }
                     }
-                    Err(libc::EAGAIN) => self.wait_for_room(),
+                    Err(libc::EAGAIN) if waits => self.wait_for_room(),
+                    Err(libc::EAGAIN) => return Ended::Enough,
                     Err(libc::EINTR) => {}
                     Err(libc::EPIPE | libc::ECONNRESET) => {
                         self.reset_seen.store(true, SeqCst);

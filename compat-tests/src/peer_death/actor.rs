@@ -47,8 +47,11 @@ pub struct Script {
     pub notes: PathBuf,
 }
 
-/// Bytes of such a turn: more cannot be on their way into the victim's buffer when it dies.
-pub(super) const UNREAD_TURN_BYTES: u64 = 128;
+/// Bytes that the victim reads at a time where it leaves some unread: more cannot be on their way into its buffer when it
+/// dies.
+pub(super) const UNREAD_TURN_BYTES: u64 = 8;
+/// The phase, of either end, in which the survivor has written everything that the victim is to leave unread.
+pub(super) const ALL_WRITTEN: u64 = 2;
 /// Bytes after which a writer must have noticed that nobody is there any more.
 const NOTICE_BYTES: u64 = 256 << 20;
 

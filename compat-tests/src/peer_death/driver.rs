@@ -339,12 +339,14 @@ fn play(
     judge(case, killed, noted, noted_survivor, &survivor.said)
 }
 
-/// The killed had not read everything that had been written before its death: in this pattern the survivor only waits
-/// since.
+/// The killed had not read everything that had been written before its death: in this pattern the survivor only waits since
+/// the victim knows that everything is written.
 fn has_left_unread(case: &Case, noted: &Notes, survivor: &Notes) -> bool {
     let written = survivor.taken_at_end().load(SeqCst);
     let left_unread = written.saturating_sub(noted.received().load(SeqCst));
-    case.pattern == Pattern::Unread && left_unread > actor::UNREAD_TURN_BYTES
+    case.pattern == Pattern::Unread
+        && noted.phase().load(SeqCst) == actor::ALL_WRITTEN
+        && left_unread > actor::UNREAD_TURN_BYTES
 }
 
 /// Holds what the survivor got against what the victim had noted. `killed`: the victim itself.

@@ -50,7 +50,7 @@ impl Notes {
         &self.words[3]
     }
 
-    /// A moment of this end's script, for texts.
+    /// A moment of this end's script: for texts, and for who waits for it.
     #[must_use]
     pub fn phase(&self) -> &AtomicU64 {
         &self.words[4]

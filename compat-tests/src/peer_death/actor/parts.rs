@@ -1,8 +1,10 @@
 //! What the victim and the survivor do, pattern by pattern.
 
-use super::{Actor, Ended, NOTICE_BYTES, UNREAD_TURN_BYTES, fail, must};
+use super::{ALL_WRITTEN, Actor, Ended, NOTICE_BYTES, UNREAD_TURN_BYTES, fail, must};
+use crate::peer_death::notes::Notes;
 use crate::peer_death::pattern::Pattern;
 use crate::torture::calls;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// Bytes of the long directions, where nobody dies.
@@ -12,9 +14,11 @@ const STREAM_BYTES: u64 = 3 << 20;
 const OUTGROWING_BYTES: u64 = 32 << 20;
 /// Bytes each end writes before it reads, in the pattern of that name.
 const SPILL_BYTES: u64 = 2 << 20;
-/// Bytes that the survivor writes where the victim leaves some unread, and what the victim reads of them, in turns.
-const UNREAD_BYTES: u64 = 96 << 10;
+/// Bytes that the survivor writes where the victim leaves some unread: the ring has room for all of them.
+const UNREAD_BYTES: u64 = 3600;
+/// Rounds in which the victim reads a little of that, and what it writes in each.
 const UNREAD_ROUNDS: u64 = 400;
+const UNREAD_ANSWER_BYTES: u64 = 128;
 /// Exchanges of a connection that is busy and quiet in turn, how many of them at a time, and for how long it is quiet: longer
 /// than one with a slot may be.
 const BUSY_TIMES: u64 = 6;
@@ -49,8 +53,11 @@ impl Actor {
                 calls::exit_now(0);
             }
             Pattern::Unread => {
+                // The survivor sends nothing after this one's death, then, and from here on bytes are unread at any moment.
+                self.wait_until_all_is_written();
+                self.phase(ALL_WRITTEN);
                 for round in 0..UNREAD_ROUNDS {
-                    self.write_until(self.goal(UNREAD_TURN_BYTES), 0);
+                    self.write_until(self.goal(UNREAD_ANSWER_BYTES), 0);
                     self.read_some(UNREAD_TURN_BYTES, 0);
                     if round % 32 == 0 {
                         std::thread::sleep(Duration::from_micros(500));
@@ -147,6 +154,7 @@ impl Actor {
             }
             Pattern::Unread => {
                 self.write_until(self.goal(UNREAD_BYTES), 0);
+                self.phase(ALL_WRITTEN);
                 self.read_to_end(0)
             }
             Pattern::Sink => {
@@ -187,5 +195,15 @@ impl Actor {
             }
         };
         self.conclude(ended)
+    }
+    /// In the victim. A survivor that hangs here is found by the driver.
+    fn wait_until_all_is_written(&self) {
+        let survivor = must(
+            "notes",
+            Notes::open(&self.script.notes.with_extension("survivor")),
+        );
+        while survivor.phase().load(SeqCst) != ALL_WRITTEN {
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 }

@@ -11,6 +11,9 @@ use kmod_interface::reason::Reason;
 use rustix::fd::AsFd;
 use std::time::{Duration, Instant};
 
+/// Every 5 ms: a minute, for a stranger that is slow to start.
+const LOOKS: u32 = 12_000;
+
 /// The roles of this file.
 pub fn play(words: &[&str]) -> Option<String> {
     let number = |index: usize| -> u32 { words[index].parse().unwrap() };
@@ -38,7 +41,7 @@ fn squat(pair: &AddressPair) -> String {
     let listener = socket();
     take_name(&listener, pair, End::Connecting).expect("free name");
     rustix::net::listen(&listener, 1).unwrap();
-    for _ in 0..1000 {
+    for _ in 0..LOOKS {
         if let Ok(visitor) = rustix::net::accept(&listener) {
             let mut byte = [0; 1];
             for _ in 0..1000 {
@@ -98,7 +101,7 @@ fn a_squatter_of_another_user_is_seen_by_the_filter() {
     let connection = connection(&listener());
     let (connect, accept) = (connection.pair.connect_port, connection.pair.accept_port);
     let stranger = start(&["squat", &connect.to_string(), &accept.to_string(), "1002"]);
-    let found = (0..1000).find_map(|_| {
+    let found = (0..LOOKS).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         match connection.probe() {
             Ok(None) => None,

@@ -10,11 +10,13 @@
 //! * [`inside`]: counts of threads inside a call.
 //! * [`states`]: values of its words that say how far it has come.
 //! * [`plain`]: words that change under a lock.
+//! * [`waiting`]: what the socket says of calls that find nothing.
 
 mod holders;
 mod inside;
 mod plain;
 mod states;
+pub mod waiting;
 
 pub use holders::{HOLDERS, Holder};
 pub use inside::{Sleepers, Threads};
@@ -200,6 +202,8 @@ pub struct Endpoint {
     pub next_free: AtomicU32,
     /// Last look at the kernel from an empty ring without sleeping, ns (POSIX.md R4).
     pub last_kernel_look_ns: Plain64,
+    /// See [`waiting`].
+    pub waiting: waiting::WaitingModes,
     /// A descriptor number that meant the endpoint when it was bound, in the process that bound it.
     pub number: Plain32,
     /// Evidence: when the present window of turns began (ms, wrapping), and turns in it.
@@ -249,6 +253,7 @@ impl Endpoint {
             window_turns);
         clear!(keof error kernel_bytes_in kernel_bytes_out reason negotiation watching_instance out_blocked);
         self.wished.store(1, Ordering::Relaxed);
+        self.waiting.changed();
         let life = self.generation.load(Ordering::Relaxed);
         self.itx.begin_life(life);
         self.irx.begin_life(life);

@@ -92,6 +92,7 @@ struct axio_handlers {
     int (*own_name)(int descriptor, void *name, socklen_t *length);
     int (*request)(int descriptor, unsigned long request, void *argument, int *result);
     void (*control)(int descriptor, int command, unsigned long argument);
+    void (*waiting_changes)(int descriptor);
     int (*enter_kernel_send)(struct axio_call *, int descriptor, size_t bytes);
     int (*begin_send_from_pipe)(struct axio_call *, int descriptor, int pipe, size_t bytes, int pipe_is_written);
     int (*begin_receive_to_pipe)(struct axio_call *, int descriptor, int pipe, size_t bytes);

@@ -4,12 +4,23 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+static int is_about_waiting(int level, int name)
+{
+    return level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW || name == SO_SNDTIMEO_OLD
+                                   || name == SO_SNDTIMEO_NEW);
+}
+
 static AXIO_APART int managed_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length)
 {
     int result = 0;
     if (axio_handlers->set_option(descriptor, level, name, value, length, &result))
         return result;
-    return REAL(setsockopt)(descriptor, level, name, value, length);
+    if (!is_about_waiting(level, name))
+        return REAL(setsockopt)(descriptor, level, name, value, length);
+    axio_handlers->waiting_changes(descriptor);
+    result = REAL(setsockopt)(descriptor, level, name, value, length);
+    axio_handlers->waiting_changes(descriptor);
+    return result;
 }
 
 AXIO_HIDDEN int axio_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length)
@@ -42,8 +53,14 @@ AXIO_HIDDEN int axio_getsockname(int descriptor, struct sockaddr *name, socklen_
 static AXIO_APART int managed_ioctl(int descriptor, unsigned long request, void *argument)
 {
     int result = 0;
-    if (!axio_handlers->request(descriptor, request, argument, &result))
-        return REAL(ioctl)(descriptor, request, argument);
+    if (!axio_handlers->request(descriptor, request, argument, &result)) {
+        if (request != FIONBIO)
+            return REAL(ioctl)(descriptor, request, argument);
+        axio_handlers->waiting_changes(descriptor);
+        result = REAL(ioctl)(descriptor, request, argument);
+        axio_handlers->waiting_changes(descriptor);
+        return result;
+    }
     if (result < 0) {
         errno = -result;
         return -1;
@@ -69,9 +86,14 @@ AXIO_HIDDEN int axio_sockatmark(int descriptor)
 
 static AXIO_APART int control(int (*real)(int, int, ...), int descriptor, int command, unsigned long argument)
 {
-    if (axio_is_managed(descriptor))
+    int is_managed = axio_is_managed(descriptor), changes_waiting = is_managed && command == F_SETFL;
+    if (is_managed)
         axio_handlers->control(descriptor, command, argument);
+    if (changes_waiting)
+        axio_handlers->waiting_changes(descriptor);
     int result = real(descriptor, command, argument);
+    if (changes_waiting)
+        axio_handlers->waiting_changes(descriptor);
     if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0) {
         axio_number_is_copy(descriptor, result);
         if (axio_is_known(descriptor) || axio_is_known(result))

@@ -67,6 +67,7 @@ struct Handlers {
     own_name: unsafe extern "C" fn(c_int, *mut c_void, *mut u32) -> c_int,
     request: unsafe extern "C" fn(c_int, u64, *mut c_void, *mut c_int) -> c_int,
     control: extern "C" fn(c_int, c_int, u64),
+    waiting_changes: extern "C" fn(c_int),
     enter_kernel_send: unsafe extern "C" fn(*mut crate::boundary::Call, c_int, usize) -> c_int,
     begin_send_from_pipe:
         unsafe extern "C" fn(*mut crate::boundary::Call, c_int, c_int, usize, c_int) -> c_int,
@@ -126,6 +127,7 @@ static HANDLERS: Handlers = Handlers {
     own_name: own_name::own_name,
     request: options::request,
     control: options::control,
+    waiting_changes: options::waiting_changes,
     enter_kernel_send: transfer::enter_kernel_send,
     begin_send_from_pipe: transfer::begin_send_from_pipe,
     begin_receive_to_pipe: transfer::begin_receive_to_pipe,

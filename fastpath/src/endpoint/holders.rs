@@ -196,7 +196,7 @@ impl Endpoint {
 
     /// False for the many that never had a second holder.
     #[inline(always)]
-    fn may_have_others(&self, process: u32) -> bool {
+    pub(super) fn may_have_others(&self, process: u32) -> bool {
         let [first, ..] = &self.holders;
         let seen = first.process.load(Ordering::Acquire);
         self.holders_used.load(Ordering::Acquire) > 1 || (seen != 0 && seen != process + 1)

@@ -7,6 +7,7 @@ use crate::fd_table::for_each_stream;
 use crate::readiness::sharing;
 use crate::{discovery, process, status, upgrade};
 use core::ffi::c_int;
+use fastpath::endpoint::waiting;
 use fastpath::family;
 use fastpath::kernel_call;
 use fastpath::life;
@@ -22,6 +23,7 @@ const NO_PLACE: u32 = u32::MAX;
 /// relatives cannot find, nor it them, gets a plain kernel socket for each: left here, where who waits for a lock still
 /// knows who has it. `has_other_ids`: the call puts it in a new namespace of process ids.
 pub extern "C" fn fork_prepare(has_other_ids: c_int) -> u32 {
+    waiting::another_process_starts();
     process::unless_confined(0, || {
         if family::process_place().is_none() {
             return 0;
@@ -75,6 +77,7 @@ pub extern "C" fn fork_parent(child: c_int, reserved: u32) {
 
 /// In the child, its only thread.
 pub extern "C" fn fork_child(reserved: u32) {
+    waiting::this_process_has_started();
     process::unless_confined((), || {
         #[cfg(feature = "step-hooks")]
         fastpath::stream::labels::on_fork_child();
@@ -189,6 +192,7 @@ pub extern "C" fn after_failed_exec() {
 /// Before vfork, posix_spawn and the like: the child execs without a call that could be seen, so descriptors that would
 /// survive become plain kernel sockets now.
 pub extern "C" fn before_spawn() {
+    waiting::another_process_starts();
     process::unless_confined((), || {
         for_each_stream(|stream| {
             // What cannot be left without a reset stays: this process reads on, and hardly anything that is started

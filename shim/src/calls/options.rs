@@ -289,6 +289,15 @@ pub unsafe extern "C" fn request(
     })
 }
 
+/// Before fcntl(), ioctl() and setsockopt() that may change whether calls wait, and for how long; and behind them.
+pub extern "C" fn waiting_changes(descriptor: c_int) {
+    process::guarded_hook((), || {
+        if let Some(stream) = fd_table::stream(descriptor) {
+            stream.endpoint.waiting.changed();
+        }
+    });
+}
+
 /// Before fcntl().
 pub extern "C" fn control(descriptor: c_int, command: c_int, argument: u64) {
     process::unless_confined((), || {

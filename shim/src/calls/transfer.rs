@@ -42,6 +42,8 @@ use super::sleepers;
 use crate::boundary::{Action, Call, Counted, me};
 use crate::process;
 use core::ffi::{c_int, c_long};
+use fastpath::endpoint::Endpoint;
+use fastpath::endpoint::waiting::{Known, Mode};
 use fastpath::kernel_call;
 use fastpath::statistics::count;
 use fastpath::stream::Stream;
@@ -137,9 +139,35 @@ fn after_stream(stream: &Stream) {
 }
 
 fn is_nonblocking(call: &mut Call) -> bool {
-    call.state().flags & MSG_DONTWAIT != 0
-        || kernel_call::file_control(call.descriptor, F_GETFL, 0)
-            .is_ok_and(|flags| flags & O_NONBLOCK as usize != 0)
+    if call.state().flags & MSG_DONTWAIT != 0 {
+        return true;
+    }
+    let remembered = known_waiting(call);
+    match remembered {
+        Some((_, known)) if known.is(Mode::Blocking) => return false,
+        Some((_, known)) if known.is(Mode::Nonblocking) => return true,
+        _ => {}
+    }
+    let answer = kernel_call::file_control(call.descriptor, F_GETFL, 0);
+    let is_nonblocking = answer.is_ok_and(|flags| flags & O_NONBLOCK as usize != 0);
+    if let Some((endpoint, known)) = remembered.filter(|_| answer.is_ok()) {
+        let mode = if is_nonblocking {
+            Mode::Nonblocking
+        } else {
+            Mode::Blocking
+        };
+        endpoint.waiting.remember(known, mode);
+    }
+    is_nonblocking
+}
+
+/// What is known of the waiting of calls on the connection of this one, and where to remember what is not.
+fn known_waiting(call: &mut Call) -> Option<(&'static Endpoint, Known)> {
+    let state = call.state();
+    let endpoint = fastpath::family::endpoint(state.endpoint)?;
+    let known = endpoint.known_waiting()?;
+    // Behind the look: it was of this life.
+    (endpoint.generation.load(Ordering::Acquire) == state.generation).then_some((endpoint, known))
 }
 
 fn would_block(call: &mut Call) -> Action {

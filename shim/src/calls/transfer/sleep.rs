@@ -5,12 +5,13 @@ use super::flags::GOES_ON;
 use super::receive::{drive_receive, taking_of};
 use super::send::drive_send;
 use super::spin::spin;
-use super::{after_stream, reentered, stream_of, uncount};
+use super::{after_stream, known_waiting, reentered, stream_of, uncount};
 use crate::boundary::{Action, Call, Counted, Kind, State, Timespec};
 use crate::calls::sleepers;
 use crate::process;
 use core::ffi::{c_int, c_long};
 use fastpath::clock::monotonic_ns;
+use fastpath::endpoint::waiting::Mode;
 use fastpath::kernel_call;
 use fastpath::statistics::count_sleep;
 use fastpath::stream::Stream;
@@ -101,17 +102,25 @@ fn falls_asleep(call: &mut Call, armed: Armed) {
 /// End of the call's time-out (SO_RCVTIMEO, SO_SNDTIMEO), asked of the kernel at the first sleep; 0 = none.
 pub(super) fn deadline(call: &mut Call) -> u64 {
     if call.state().deadline_ns == State::NOT_ASKED {
-        let name = if call.state().kind == Kind::Send {
-            SO_SNDTIMEO
+        let (name, mode) = if call.state().kind == Kind::Send {
+            (SO_SNDTIMEO, Mode::NoSendLimit)
         } else {
-            SO_RCVTIMEO
+            (SO_RCVTIMEO, Mode::NoReceiveLimit)
         };
+        let remembered = known_waiting(call);
+        if remembered.is_some_and(|(_, known)| known.is(mode)) {
+            call.state().deadline_ns = 0;
+            return 0;
+        }
         let [seconds, microseconds] =
             kernel_call::socket_option::<[i64; 2]>(call.descriptor, SOL_SOCKET, name)
                 .unwrap_or_default();
         let timeout_ns = (seconds.max(0) as u64).saturating_mul(1_000_000_000)
             + (microseconds.max(0) as u64) * 1000;
         call.state().deadline_ns = if timeout_ns == 0 {
+            if let Some((endpoint, known)) = remembered {
+                endpoint.waiting.remember(known, mode);
+            }
             0
         } else {
             monotonic_ns().saturating_add(timeout_ns)

@@ -2,7 +2,7 @@
 
 use super::calls;
 use super::hang;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -197,9 +197,16 @@ pub struct ScratchDirectory(PathBuf);
 impl ScratchDirectory {
     /// A new directory under the system's temporary one.
     pub fn new(name: &str) -> std::io::Result<ScratchDirectory> {
-        let path = std::env::temp_dir().join(format!("axio-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(ScratchDirectory(path))
+        // One that was killed, or has the same number in a namespace of its own, may have left or hold a directory.
+        let own = format!("axio-{name}-{}", std::process::id());
+        let mut number = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("{own}-{number}"));
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                outcome => return outcome.map(|()| ScratchDirectory(path)),
+            }
+        }
     }
 
     /// Where it is.

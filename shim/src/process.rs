@@ -148,13 +148,18 @@ unsafe extern "C" {
     static axio_memory_was_shared: core::sync::atomic::AtomicI32;
 }
 
+/// True once a child was made that shares this memory, and does with what it holds what it likes.
+#[must_use]
+pub fn memory_was_shared() -> bool {
+    // SAFETY: the trampolines' object defines the word for the life of the process.
+    unsafe { axio_memory_was_shared.load(Ordering::Relaxed) != 0 }
+}
+
 /// False in a child that shares our memory (vfork), or has it by a raw clone: nothing may be done on its behalf. No system
 /// call as long as no such child was made.
 #[must_use]
 pub fn is_own() -> bool {
-    // SAFETY: the trampolines' object defines the word for the life of the process.
-    let shared = unsafe { axio_memory_was_shared.load(Ordering::Relaxed) } != 0;
-    if shared {
+    if memory_was_shared() {
         fastpath::family::is_own_process()
     } else {
         fastpath::family::is_own_memory()

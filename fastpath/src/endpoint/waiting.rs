@@ -3,8 +3,9 @@
 //!
 //! The socket itself is the truth, and whoever holds it may change it. What it has said is believed only as long as every
 //! change would be told ([`WaitingModes::changed`], in front of the kernel's call and behind it): the endpoint is bound and
-//! never had a second holder, and this process has started no other ([`another_process_starts`]), which might hold the
-//! socket without being in the books.
+//! never had a second holder, and this process has started no other since it manages sockets ([`another_process_starts`]),
+//! which might hold this one without being in the books. (One that was started before may hold a socket that was there
+//! already. What it changes is noticed when the socket does not wait although it was said to.)
 
 use super::{Endpoint, binding};
 use crate::sync::{AtomicU32, Ordering};

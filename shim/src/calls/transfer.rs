@@ -40,7 +40,7 @@ pub use quick::{receive_quickly, send_file_quickly, send_quickly};
 
 use super::sleepers;
 use crate::boundary::{Action, Call, Counted, me};
-use crate::process;
+use crate::{fd_table, process};
 use core::ffi::{c_int, c_long};
 use fastpath::endpoint::Endpoint;
 use fastpath::endpoint::waiting::{Known, Mode};
@@ -150,24 +150,39 @@ fn is_nonblocking(call: &mut Call) -> bool {
     }
     let answer = kernel_call::file_control(call.descriptor, F_GETFL, 0);
     let is_nonblocking = answer.is_ok_and(|flags| flags & O_NONBLOCK as usize != 0);
-    if let Some((endpoint, known)) = remembered.filter(|_| answer.is_ok()) {
+    if answer.is_ok() {
         let mode = if is_nonblocking {
             Mode::Nonblocking
         } else {
             Mode::Blocking
         };
-        endpoint.waiting.remember(known, mode);
+        remember_waiting(call, remembered, mode);
     }
     is_nonblocking
 }
 
 /// What is known of the waiting of calls on the connection of this one, and where to remember what is not.
 fn known_waiting(call: &mut Call) -> Option<(&'static Endpoint, Known)> {
+    if process::memory_was_shared() {
+        return None;
+    }
     let state = call.state();
     let endpoint = fastpath::family::endpoint(state.endpoint)?;
     let known = endpoint.known_waiting()?;
     // Behind the look: it was of this life.
     (endpoint.generation.load(Ordering::Acquire) == state.generation).then_some((endpoint, known))
+}
+
+/// The socket has said so, which was asked behind `known`: unless another thread has closed the number meanwhile, and
+/// another socket has answered.
+fn remember_waiting(call: &mut Call, known: Option<(&'static Endpoint, Known)>, mode: Mode) {
+    let asked = fd_table::get(call.descriptor).map(|(index, generation, _)| (index, generation));
+    let state = call.state();
+    if let Some((endpoint, known)) = known
+        && asked == Some((state.endpoint, state.generation))
+    {
+        endpoint.waiting.remember(known, mode);
+    }
 }
 
 fn would_block(call: &mut Call) -> Action {

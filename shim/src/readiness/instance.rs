@@ -88,7 +88,7 @@ pub struct Instance {
     pub beacon: Plain32,
     /// When the impatient were last visited, in time stamp ticks.
     pub last_visit_ticks: Plain64,
-    /// Longest sleep that the impatient allowed then; 0 when one was added since.
+    /// Longest sleep that the impatient allowed then; 0 when something has become impatient since.
     pub patience_ms: Plain32,
     /// Worth a look.
     pub ready: List,

@@ -116,6 +116,10 @@ fn go(wait: &mut Wait, mut may_spin: bool) -> Action {
             if until_ticks.is_some() {
                 found = look_before_spin(wait, &held, &mut deferred);
             }
+            if found > 0 {
+                // No wait, so nothing to learn of how long they take.
+                wait.state().began_ticks = 0;
+            }
         }
         if found > 0 || wait.is_look_only() {
             settle(&held, &mut deferred);

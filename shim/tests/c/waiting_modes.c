@@ -206,6 +206,13 @@ int main(int count, char **words)
         ask(descriptor, time % 20 == 0);
         whole(descriptor, bytes);
     }
+    /* While no other process can hold it; a sleep without a limit comes before each limit. */
+    say(descriptor, "as it began", 1);
+    for (int turn = 0; turn < 4; turn++) {
+        limit(descriptor, SO_RCVTIMEO, turn % 2 == 0 ? 5 : 0);
+        say(descriptor, turn % 2 == 0 ? "a short limit" : "no limit", turn % 2);
+        say(descriptor, turn % 2 == 0 ? "a short limit" : "no limit", turn % 2);
+    }
     for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
         for (int turn = 0; turn < 4; turn++) {
             ways[way](descriptor, turn % 2 == 0);
@@ -213,11 +220,6 @@ int main(int count, char **words)
             say(descriptor, text, turn % 2);
             say(descriptor, text, turn % 2);
         }
-    for (int turn = 0; turn < 4; turn++) {
-        limit(descriptor, SO_RCVTIMEO, turn % 2 == 0 ? 5 : 0);
-        say(descriptor, turn % 2 == 0 ? "a short limit" : "no limit", turn % 2);
-        say(descriptor, turn % 2 == 0 ? "a short limit" : "no limit", turn % 2);
-    }
     limit(descriptor, SO_SNDTIMEO, 50);
     /* The far end takes nothing during its pauses: they add up. */
     for (int time = 0; time < 20; time++)

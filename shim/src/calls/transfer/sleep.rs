@@ -5,7 +5,7 @@ use super::flags::GOES_ON;
 use super::receive::{drive_receive, taking_of};
 use super::send::drive_send;
 use super::spin::spin;
-use super::{after_stream, known_waiting, reentered, stream_of, uncount};
+use super::{after_stream, known_waiting, reentered, remember_waiting, stream_of, uncount};
 use crate::boundary::{Action, Call, Counted, Kind, State, Timespec};
 use crate::calls::sleepers;
 use crate::process;
@@ -112,15 +112,14 @@ pub(super) fn deadline(call: &mut Call) -> u64 {
             call.state().deadline_ns = 0;
             return 0;
         }
-        let [seconds, microseconds] =
-            kernel_call::socket_option::<[i64; 2]>(call.descriptor, SOL_SOCKET, name)
-                .unwrap_or_default();
+        let answer = kernel_call::socket_option::<[i64; 2]>(call.descriptor, SOL_SOCKET, name);
+        let [seconds, microseconds] = answer.unwrap_or_default();
         let timeout_ns = (seconds.max(0) as u64).saturating_mul(1_000_000_000)
             + (microseconds.max(0) as u64) * 1000;
+        if answer.is_ok() && timeout_ns == 0 {
+            remember_waiting(call, remembered, mode);
+        }
         call.state().deadline_ns = if timeout_ns == 0 {
-            if let Some((endpoint, known)) = remembered {
-                endpoint.waiting.remember(known, mode);
-            }
             0
         } else {
             monotonic_ns().saturating_add(timeout_ns)
@@ -184,7 +183,13 @@ pub(super) fn woke(call: &mut Call, result: c_long, error: c_int) -> Action {
     if slept && call.state().yields > VAIN_WAKES {
         stream.distrust_line();
     }
-    if error != 0 && error != EINTR && error != EAGAIN {
+    if error == EAGAIN {
+        // The socket would not wait, or not for longer, whatever is remembered: asked again.
+        stream.endpoint.waiting.changed();
+        if call.state().deadline_ns == 0 {
+            call.state().deadline_ns = State::NOT_ASKED;
+        }
+    } else if error != 0 && error != EINTR {
         stream.sleeper_saw(error);
     }
     // With signals held back only the C library's own come through (setuid in another thread), which the kernel would

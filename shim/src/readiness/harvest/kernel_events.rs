@@ -182,7 +182,8 @@ fn heard(
     }
     // A bell, and nothing else, of a far side that is still there: what it rings for is in the ring. An end that only the
     // kernel knows of would have been told beside it, or will be.
-    let is_of_the_ring = drained && bits & !(IN | RDNORM) == 0;
+    // (Not of a zombie, of which the kernel tells what the program asked for.)
+    let is_of_the_ring = drained && bits & !(IN | RDNORM) == 0 && !registration.has(flag::ZOMBIE);
     if !is_of_the_ring || stream.is_far_on_kernel() || stream.has_far_left() {
         registration.mark(flag::LOOK_WELL);
     }

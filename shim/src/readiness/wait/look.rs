@@ -25,7 +25,8 @@ pub(super) fn visit_when_due(held: &Held, now: u64) {
 }
 
 /// One look at everything: marks, members, and the kernel's set when its turn has come. The number of events found. Where
-/// there are none, and the call may sleep, the kernel is not asked: the sleep does so, and [`look_before_spin`].
+/// there are none, and the call may sleep, the kernel is not asked: the sleep does so, and [`look_before_spin`]. (With room
+/// for one event it is, when its turn has come.)
 pub(super) fn look(wait: &Wait, held: &Held, deferred: &mut Deferred) -> usize {
     let instance = held.instance;
     instance.serial.set(instance.serial.get().wrapping_add(1));
